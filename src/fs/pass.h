@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One part of an upload on its way straight into the store, as its bytes come from the client.
+ *
+ * A part up to PASS_BUFFER is kept in one buffer and sent by pass_end() in the caller's thread, with its MD5, so that
+ * it can be sent again. A larger one is sent by a thread of its own out of a ring of buffers that the caller fills. The
+ * last byte is held back until pass_end(): a body that turns out to be wrong or ends early never becomes a part.
+ *
+ * In force for all parts of a process together: alluxio.underfs.s3.upload.threads.max parts at one time, and
+ * alluxio.underfs.s3.multipart.upload.buffer.number buffers: one a part, with
+ * alluxio.underfs.object.store.multipart.upload.async up to PASS_AHEAD, as many as are free. Who finds none waits,
+ * then is told to slow down.
+ *
+ * A pass belongs to one thread. struct pass_limits: any thread; its lock (RANK_FS) is never held across I/O.
+ */
+#pragma once
+#include "base/lock.h"
+#include "ufs/ufs.h"
+
+enum { PASS_BUFFER = 1 << 20, PASS_AHEAD = 8 };
+
+struct pass_limits {
+    struct lock lock;
+    pthread_cond_t freed;
+    unsigned senders, buffers; /* free ones */
+    bool async;
+};
+struct conf;
+void pass_limits_init(struct pass_limits *l, const struct conf *conf); /* NULL: the defaults */
+void pass_limits_done(struct pass_limits *l);
+
+struct pass;
+/* u, key and upload must live as long. ERR_LENGTH_REQUIRED without a size, ERR_THROTTLED when nothing got free in time.
+ */
+int pass_begin(struct pass_limits *l, struct ufs *u, struct str key, const char *upload, unsigned part, uint64_t size,
+               struct pass **ret);
+/* ERR_*: what the store said; the rest of the body is not wanted. Never more than size bytes in all. */
+int pass_write(struct pass *p, const void *bytes, size_t n);
+/* All bytes came and are right (md5: 16 bytes): the store takes the part. Frees p in every case. */
+int pass_end(struct pass *p, const unsigned char *md5, char ret_etag[72]);
+struct pass *pass_abort(struct pass *p); /* NULL is fine; returns NULL */
