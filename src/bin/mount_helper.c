@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What mount(8) runs for type fuse.forebay:
+ *
+ *     forebay:/demo  /mnt/demo  fuse.forebay  allow_other,data=/var/lib/forebay,_netdev  0 0
+ *
+ * data= and grace= are ours, the rest is passed on but for what only mount(8) itself understands.
+ */
+#include "bin/roles.h"
+#include "base/buf.h"
+#include <unistd.h>
+
+struct wanted {
+    struct buf options, data, grace;
+};
+
+static bool is_for_mount(struct str o)
+{
+    static const char *const known[] = {"auto",  "noauto",  "user",   "users",    "owner",
+                                        "group", "_netdev", "nofail", "defaults", "rw"};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (str_eq(o, str_of(known[i])))
+            return true;
+    return str_starts(o, STR("x-")) || str_starts(o, STR("comment="));
+}
+
+static void take_option(struct wanted *w, struct str o)
+{
+    if (!o.n || is_for_mount(o))
+        return;
+    if (str_starts(o, STR("data="))) {
+        buf_reset(&w->data);
+        buf_str_add(&w->data, str_from(o, 5));
+    } else if (str_starts(o, STR("grace="))) {
+        buf_reset(&w->grace);
+        buf_str_add(&w->grace, str_from(o, 6));
+    } else {
+        if (w->options.n)
+            buf_u8(&w->options, ',');
+        buf_str_add(&w->options, o);
+    }
+}
+
+static void take_options(struct wanted *w, const char *list)
+{
+    for (const char *end; *list; list = *end ? end + 1 : end) {
+        end = strchrnul(list, ',');
+        take_option(w, str_mk(list, (size_t)(end - list)));
+    }
+}
+
+int role_mount_helper(int argc, char **argv)
+{
+    struct wanted w = {0};
+    const char *source = NULL, *dir = NULL;
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "-o") && i + 1 < argc)
+            take_options(&w, argv[++i]);
+        else if (argv[i][0] == '-') /* -s -f -n -v: nothing to do with us */
+            continue;
+        else if (!source)
+            source = argv[i];
+        else
+            dir = argv[i];
+    }
+    if (!dir) {
+        fprintf(stderr, "usage: mount.fuse.forebay forebay:/PATH DIR [-o OPTIONS]\n");
+        return CLI_USAGE;
+    }
+    const char *colon = strchr(source, ':'), *path = colon ? colon + 1 : source[0] == '/' ? source : "/";
+    char *words[16] = {"forebay", "fuse", "mount", (char *)dir, "--path", (char *)(path[0] ? path : "/")};
+    int n = 6;
+    if (w.options.n) {
+        words[n++] = "-o";
+        words[n++] = w.options.p;
+    }
+    words[n++] = "--data";
+    words[n++] = w.data.n ? w.data.p : "/var/lib/forebay";
+    if (w.grace.n) {
+        words[n++] = "--grace";
+        words[n++] = w.grace.p;
+    }
+    static const struct command *const more[] = {&cmd_fuse_mount, NULL};
+    const struct cli_env env = {.program = "mount.fuse.forebay", .more = more};
+    int r = cli_main(&env, n, words);
+    buf_done(&w.options);
+    buf_done(&w.data);
+    buf_done(&w.grace);
+    return r;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The mount: the namespace, or a part of it, as a directory of this host, served over the kernel's FUSE protocol.
+ *
+ * It speaks the protocol of <linux/fuse.h> itself (libfuse only mounts and unmounts): Debian's libfuse 3.14 has no
+ * names for FUSE_HANDLE_KILLPRIV_V2, without which each write costs a request more, nor for FUSE_TMPFILE.
+ *
+ * The kernel keeps names, attributes and pages. What other clients change is taken out of its caches before they get
+ * their answer (fs/posix.h, changed), so the time it may keep them (forebay.fuse.cache.timeout) bounds nothing but the
+ * age of what was changed in the UFS behind our back.
+ *
+ * Two ways to mount. fuse_host_open mounts by itself: the mount ends with the process. fuse_keep (`forebay fuse`)
+ * mounts in a small process of its own and has the device served by the instance of a data directory (fuse_listen):
+ * when that instance ends or is replaced, programs wait and then go on, open files included. After a crash of it,
+ * descriptors that were open for writing get EIO from then on, since what was written and not published is lost; the
+ * others go on.
+ *
+ * Threads: one reads the device while others work; more are started while all are busy, up to forebay.fuse.threads.max.
+ * What survives a crash of this process: what was closed or synced (fs/posix.h); programs that use the mount get
+ * ENOTCONN, and the next start clears the dead mount away. Calls of one struct fuse_host: from one thread.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+struct fuse_host;
+struct link_news;
+struct fs;
+struct conf;
+
+struct fuse_host_options {
+    struct fs *fs;
+    const struct conf *conf;
+    const char *mountpoint;    /* an existing directory; a dead mount of an earlier process there is cleared away */
+    const char *path;          /* namespace path to show: "/", "/bucket", "/bucket/dir" */
+    const char *mount_options; /* comma separated, as of mount(8) -o: allow_other, ro, nodev ...; NULL: none */
+    /* of listen.c: serve this device instead of mounting; it is taken over in every case */
+    const struct link_news *before; /* NULL: mount */
+    int device;
+};
+/* Mounted and answering on return. ERR_NOT_FOUND (mount point or path), ERR_BUSY (something alive is mounted there),
+ * ERR_DENIED (may not mount), ERR_NOT_DIR, ERR_INVALID (mount options). */
+int fuse_host_open(const struct fuse_host_options *o, struct fuse_host **ret);
+/* Mounted with a holder: leaves the mount to a successor, after everything open is published. Else as fuse_host_close.
+ */
+struct fuse_host *fuse_host_leave(struct fuse_host *h);
+/* Unmounts (lazily where programs still use it), ends the requests that run, publishes what is open. Returns NULL; NULL
+ * is fine. */
+struct fuse_host *fuse_host_close(struct fuse_host *h);
+/* True when the kernel said goodbye: somebody unmounted it from outside. */
+bool fuse_host_gone(const struct fuse_host *h);
+
+struct fuse_host_figures {
+    const char *op; /* "LOOKUP" */
+    uint64_t count, errors, total_ns;
+};
+/* The i-th operation that happened at least once; false behind the last. */
+bool fuse_host_figures(const struct fuse_host *h, unsigned *i, struct fuse_host_figures *ret);
+
+/* Unmount what is at dir: umount2(2), or fusermount3 for those who may not. lazy: also where programs use it. ERR_BUSY: they
+ * do; ERR_DENIED, ERR_INVALID (nothing is mounted there) ... */
+int fuse_host_unmount(const char *dir, bool lazy);
+
+/* ---- mounts that other processes of this host keep ---- */
+
+/* Serve them, by a socket in the data directory. */
+struct fuse_listener;
+int fuse_listen(struct fs *fs, const struct conf *conf, const char *data_dir, struct fuse_listener **ret);
+/* Publishes what is open and leaves the mounts to a successor. NULL is fine; returns NULL. */
+struct fuse_listener *fuse_listen_end(struct fuse_listener *l);
+
+struct fuse_keep_options {
+    const char *data_dir;                          /* of the instance that is to serve the mount */
+    const char *mountpoint, *path, *mount_options; /* as above; path not NULL */
+    uint64_t grace_ms;        /* how long to wait for another instance when the one that serves ends */
+    int stop_fd;              /* readable: unmount and return */
+    void (*ready)(void *arg); /* the mount answers */
+    void *arg;
+};
+/* Mounts, and returns when that mount is over: 0 when it was unmounted or told to stop. ERR_UNREACHABLE: nobody serves
+ * it (at the start, or any more); else as fuse_host_open. */
+int fuse_keep(const struct fuse_keep_options *o);
