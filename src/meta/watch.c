@@ -102,8 +102,8 @@ static void tell(struct meta *m, struct str changes)
     struct watcher w[META_WATCHERS];
     size_t n;
     lock_take(&m->lock);
-    n = m->watcher_n < META_WATCHERS ? m->watcher_n : META_WATCHERS;
-    memcpy(w, m->watcher, n * sizeof *w);
+    for (n = 0; n < m->watcher_n && n < META_WATCHERS; n++)
+        w[n] = m->watcher[n];
     m->telling++;
     lock_drop(&m->lock);
     for (size_t i = 0; i < n; i++)

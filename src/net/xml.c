@@ -2,10 +2,11 @@
  *
  * XML reader on expat and escaping writer (contract in xml.h).
  *
- * Expat is strict XML 1.0: it refuses control characters, raw or as references, yet S3 clients send keys that hold
- * them. So bytes pass a filter first: a control character, raw or as a reference, becomes MARK followed by a letter, a
- * MARK in the source becomes MARK MARK (MARK is U+10FFFD, a private-use character), and the text handler undoes it. The
- * filter works on a byte stream and remembers at most one unfinished reference (HELD bytes) between two feeds.
+ * Expat is strict XML 1.0: it refuses control characters and U+FFFE and U+FFFF, raw or as references, yet S3 clients
+ * send keys that hold them. So bytes pass a filter first: such a character, raw or as a reference, becomes MARK
+ * followed by a letter, a MARK in the source becomes MARK MARK (MARK is U+10FFFD, a private-use character), and the
+ * text handler undoes it. The filter works on a byte stream and remembers at most one unfinished character or reference
+ * (HELD bytes) between two feeds.
  *
  * Elements: frames of the open elements, innermost last. A frame is announced by open() when its first child starts;
  * a frame that never had a child is a leaf.
@@ -15,6 +16,7 @@
 #include <expat.h>
 
 #define MARK "\xf4\x8f\xbf\xbd"
+#define NONCHAR "\xef\xbf" /* and 0xbe or 0xbf: U+FFFE, U+FFFF */
 #define HELD 16
 #define DEPTH_LIMIT 64
 
@@ -31,7 +33,7 @@ struct xml_reader {
     struct frame frame[DEPTH_LIMIT];
     unsigned depth;
     struct buf path, text, clean;
-    char held[HELD]; /* an unfinished "&#.." or MARK prefix of the stream */
+    char held[HELD]; /* an unfinished "&#..", MARK or NONCHAR prefix of the stream */
     size_t held_n;
     uint64_t fed;
     bool cdata;
@@ -143,13 +145,26 @@ static void on_cdata_end(void *arg)
     ((struct xml_reader *)arg)->cdata = false;
 }
 
-/* --- control characters through expat: MARK + ('A' + c) */
+/* --- what XML forbids through expat: MARK + ('A' + c) for a control character c, U+FFFE and U+FFFF after them */
+
+enum { MARKED_FFFE = 0x20, MARKED_FFFF };
 
 static void add_marked(struct buf *b, unsigned c)
 {
     char two[5] = MARK;
     two[4] = (char)('A' + c);
     buf_add(b, two, 5);
+}
+
+/* The character that was marked as c, at to; its length. */
+static size_t unmarked(char *to, int c)
+{
+    if (c < MARKED_FFFE) {
+        *to = (char)c;
+        return 1;
+    }
+    memcpy(to, c == MARKED_FFFE ? NONCHAR "\xbe" : NONCHAR "\xbf", 3);
+    return 3;
 }
 
 /* In text, in place: MARK MARK is MARK, MARK letter is a control character. */
@@ -165,7 +180,7 @@ static void unmark(struct buf *b)
                 memmove(to, s, 4);
                 to += 4, s += 8;
             } else {
-                *to++ = (char)(s[4] - 'A');
+                to += unmarked(to, (unsigned char)s[4] - 'A');
                 s += 5;
             }
         } else
@@ -212,9 +227,29 @@ static bool may_hold(const struct xml_reader *x, char c)
         return false;
     if (x->held[0] == MARK[0])
         return n < 4 && c == MARK[n];
+    if (x->held[0] == NONCHAR[0])
+        return n == 1 ? c == NONCHAR[1] : (c & '\xfe') == '\xbe';
     if (n == 1)
         return c == '#';
     return (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'f') || (n == 2 && (c | 32) == 'x') || c == ';';
+}
+
+static bool begins_held(char c)
+{
+    return c == '&' || c == MARK[0] || c == NONCHAR[0];
+}
+
+/* Does c end what is held? */
+static bool held_whole(const struct xml_reader *x, char c)
+{
+    return x->held[0] == '&' ? c == ';' : x->held_n == (x->held[0] == MARK[0] ? 4 : 3);
+}
+
+static long held_value(const struct xml_reader *x)
+{
+    if (x->held[0] == NONCHAR[0])
+        return x->held[2] == '\xbe' ? 0xfffe : 0xffff;
+    return reference(x->held, x->held_n);
 }
 
 /* What is held is whole: put out its marked form where it needs one. */
@@ -225,9 +260,9 @@ static void settle_held(struct xml_reader *x)
         flush_held(x);
         return;
     }
-    long v = reference(x->held, x->held_n);
-    if (v > 0 && v < 0x20 && is_control((unsigned)v)) {
-        add_marked(&x->clean, (unsigned)v);
+    long v = held_value(x);
+    if (v == 0xfffe || v == 0xffff || (v > 0 && v < 0x20 && is_control((unsigned)v))) {
+        add_marked(&x->clean, v < 0x20 ? (unsigned)v : v == 0xfffe ? MARKED_FFFE : MARKED_FFFF);
         x->held_n = 0;
         return;
     }
@@ -242,9 +277,9 @@ static void clean_byte(struct xml_reader *x, char c)
         flush_held(x);
     if (x->held_n) {
         x->held[x->held_n++] = c;
-        if (c == ';' || (x->held[0] == MARK[0] && x->held_n == 4))
+        if (held_whole(x, c))
             settle_held(x);
-    } else if (c == '&' || c == MARK[0])
+    } else if (begins_held(c))
         x->held[x->held_n++] = c;
     else if (is_control((unsigned char)c))
         add_marked(&x->clean, (unsigned char)c);
@@ -258,7 +293,7 @@ static void clean(struct xml_reader *x, const char *p, size_t n)
     size_t i = 0;
     while (i < n) {
         size_t from = i;
-        while (!x->held_n && i < n && p[i] != '&' && p[i] != MARK[0] && !is_control((unsigned char)p[i]))
+        while (!x->held_n && i < n && !begins_held(p[i]) && !is_control((unsigned char)p[i]))
             i++;
         buf_add(&x->clean, p + from, i - from);
         if (i < n)
