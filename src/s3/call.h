@@ -86,8 +86,10 @@ int s3_set_etag(struct s3_call *c, const char *name, const char *etag);
 int s3_set_state(struct s3_call *c, const struct fs_attr *a);
 /* The error answer of code; cuts the connection when an answer was begun. */
 void s3_reply_error(struct s3_call *c, int code);
-/* The body of an error answer; resource: the path as it was sent, still encoded, so that it is text. */
-void s3_error_xml(struct buf *b, const char *s3_code, const char *message, struct str resource, const char *request_id);
+/* The body of an error answer; resource: the path as it was sent, still encoded, so that it is text; more: elements of
+ * its own, ready made. */
+void s3_error_xml(struct buf *b, const char *s3_code, const char *message, struct str resource, const char *request_id,
+                  struct str more);
 /* "etag" with its quotes as an element. */
 void s3_xml_etag(struct buf *b, const char *name, const char *etag);
 /* <name>text</name>, percent-encoded when url. */

@@ -43,21 +43,30 @@ static void add_message(struct buf *b, const char *message)
     xml_text(b, "Message", buf_str(&clean));
 }
 
-void s3_error_xml(struct buf *b, const char *s3_code, const char *message, struct str resource, const char *request_id)
+void s3_error_xml(struct buf *b, const char *s3_code, const char *message, struct str resource, const char *request_id,
+                  struct str more)
 {
     xml_decl(b);
     xml_open(b, "Error");
     xml_textz(b, "Code", s3_code);
     add_message(b, message);
+    buf_str_add(b, more);
     xml_text(b, "Resource", resource);
     xml_textz(b, "RequestId", request_id);
     xml_close(b, "Error");
 }
 
-static int reply_error_body(struct s3_call *c, const struct err_info *e, const char *message)
+static bool knows_size(const struct s3_call *c, int code)
 {
-    struct buf b AUTO_BUF = {0};
-    s3_error_xml(&b, e->s3_code, message, http_path_raw(c->rq), http_request_id(c->rq));
+    return code == ERR_RANGE && c->out_of != UINT64_MAX;
+}
+
+static int reply_error_body(struct s3_call *c, const struct err_info *e, int code)
+{
+    struct buf b AUTO_BUF = {0}, more AUTO_BUF = {0};
+    if (knows_size(c, code)) /* clients of the AWS CRT learn from this that an object is empty */
+        xml_u64(&more, "ActualObjectSize", c->out_of);
+    s3_error_xml(&b, e->s3_code, err_detail(code), http_path_raw(c->rq), http_request_id(c->rq), buf_str(&more));
     return s3_reply_xml(c, e->http, &b);
 }
 
@@ -69,12 +78,12 @@ void s3_reply_error(struct s3_call *c, int code)
         return;
     }
     http_unset_all(c->rq);
-    if (code == ERR_RANGE && c->out_of != UINT64_MAX)
+    if (knows_size(c, code))
         http_setf(c->rq, "Content-Range", "bytes */%llu", (unsigned long long)c->out_of);
     if (e->http == 304 || str_eq(http_method(c->rq), STR("HEAD")))
         s3_reply_empty(c, e->http);
     else
-        reply_error_body(c, e, err_detail(code));
+        reply_error_body(c, e, code);
 }
 
 /* --- pieces of documents */

@@ -219,7 +219,7 @@ static int code_of(int status)
 static const char *on_error_body(void *arg, int status, const char *reason, const char *request_id, struct buf *out)
 {
     (void)arg;
-    s3_error_xml(out, err_info(code_of(status))->s3_code, reason, STR(""), request_id);
+    s3_error_xml(out, err_info(code_of(status))->s3_code, reason, STR(""), request_id, STR(""));
     return "application/xml";
 }
 

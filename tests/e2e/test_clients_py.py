@@ -2,6 +2,7 @@
 """Libraries that applications reach S3 through: minio-py, pyarrow, DuckDB, fsspec's s3fs."""
 import io
 import os
+import sys
 import textwrap
 
 import pytest
@@ -159,3 +160,41 @@ def test_s3fs(f, bucket):
     """)
     run([S3FS, "-c", script, bucket], environment(f))
     assert f.raw.list(bucket, "sf/") == []
+
+
+TORCH = """
+import sys
+from s3torchconnectorclient._mountpoint_s3_client import MountpointS3Client, S3Exception
+
+bucket, endpoint = sys.argv[1:]
+c = MountpointS3Client("us-east-1", endpoint=endpoint, force_path_style=True, part_size=5 << 20)
+body = bytes(range(251)) * ((21 << 20) // 251)
+for key, b in ("ckpt/large", body), ("ckpt/sp ace+ü", b"small"), ("ckpt/empty", b""):
+    w = c.put_object(bucket, key)
+    for i in range(0, len(b), 1 << 20):
+        w.write(b[i : i + (1 << 20)])
+    w.close()
+    assert c.head_object(bucket, key).size == len(b), key
+    assert b"".join(c.get_object(bucket, key)) == b, key
+assert b"".join(c.get_object(bucket, "ckpt/large", 6 << 20, (11 << 20) + 3)) == body[6 << 20 : (11 << 20) + 3]
+c.copy_object(bucket, "ckpt/large", bucket, "ckpt/copy")
+pages = list(c.list_objects(bucket, "ckpt/", "/", 2))
+assert [[o.key for o in p.object_info] for p in pages] == [["ckpt/copy", "ckpt/empty"], ["ckpt/large", "ckpt/sp ace+ü"]], pages
+for p in pages:
+    for o in p.object_info:
+        c.delete_object(bucket, o.key)
+assert not [o for p in c.list_objects(bucket, "ckpt/") for o in p.object_info]
+try:
+    c.head_object(bucket, "ckpt/large")
+except S3Exception as e:
+    print("gone:", e)
+else:
+    raise AssertionError("a deleted object is still there")
+"""
+
+
+@pytest.mark.parametrize("bucket", BUCKETS)
+def test_torch_connector(f, bucket):
+    """The client below PyTorch's S3 connector: uploads in parallel parts with CRC-32C, reads in parallel ranges."""
+    pytest.importorskip("s3torchconnectorclient", reason="s3torchconnectorclient is not installed")
+    assert "gone:" in run([sys.executable, "-c", TORCH, bucket, f.endpoint], environment(f)).stdout

@@ -60,6 +60,7 @@ def test_a_range_beyond_the_end_says_how_long_the_object_is(raw):
     raw.put("demo", "r", b"0123456789")
     a = raw.get("demo", "r", {"Range": "bytes=10-"})
     assert (a.status, a.code, a.headers.get("content-range")) == (416, "InvalidRange", "bytes */10")
+    assert b"<ActualObjectSize>10</ActualObjectSize>" in a.body
     assert raw.get("demo", "r", {"Range": "bytes=0-1,3-4"}).body == b"0123456789"
 
 
