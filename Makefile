@@ -189,7 +189,7 @@ build/tools/versitygw:
 # ---- measuring; what it prints is the table of docs/performance.md ----
 
 .PHONY: bench bench-peers
-bench: all deps-python deps-go
+bench: all deps-python deps-go $(B)/bench/mount_bench
 	build/venv/bin/python tests/bench/run
 bench-peers: deps-go
 	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \

@@ -29,7 +29,31 @@ ROWS = {
     "first-s3": ("the same, S3", "< 10 ms", "visible_p50 visible_max"),
     "start": ("start with 10,000 objects", "ready < 0.2 s", "ready_ms rss"),
 }
+# Rows of the mount: step: (title, target, figure).
+MOUNT_ROWS = {
+    "fuse-create": ("create 2,000 x 10 KiB, close", ">= 0.8", "ops_s"),
+    "fuse-create-sync": ("the same with fsync each", ">= 0.75", "ops_s"),
+    "fuse-empty": ("create 10,000 empty", ">= 0.8", "ops_s"),
+    "fuse-unlink": ("unlink them", ">= 0.8", "ops_s"),
+    "fuse-list": ("ls -l of 10,000, cold", ">= 0.8", "ops_s"),
+    "fuse-tar": ("tar xf of 3,000 small files", "<= 1.25", "s"),
+    "fuse-clone": ("git clone of them", "<= 1.25", "s"),
+    "fuse-status": ("git status", "<= 1.25", "s"),
+    "fuse-write": ("write 1 GiB, close", ">= 1.0", "mib_s"),
+    "fuse-write-sync": ("write 1 GiB, fsync, close", ">= 1.0", "mib_s"),
+    "fuse-read": ("read 1 GiB, cold", ">= 0.9 of kernel passthrough", "mib_s"),
+    "fuse-reread": ("read 1 GiB again", ">= 6 GiB/s", "mib_s"),
+    "fuse-rand-read-1": ("random read 4 KiB, 1 job", ">= 1.0", "ops_s"),
+    "fuse-rand-read-4": ("random read 4 KiB, 4 jobs", ">= 1.0", "ops_s"),
+    "fuse-rand-write": ("random write 4 KiB, fsync at the end", ">= 60,000/s", "ops_s"),
+    "fuse-rand-sync": ("random write 4 KiB, fdatasync each", ">= 0.7", "ops_s"),
+    "fuse-rename": ("rename of a directory of 500 files", "<= 1.5", "us"),
+    "fuse-sqlite": ("SQLite, 100 inserts, a transaction each", "<= 1.6", "s"),
+    "fuse-visible": ("close() to the object in the bucket, idle", "<= 20 ms", "visible_p50"),
+}
+MOUNTS = {"native": "native", "passthrough": "passthrough", "standalone": "`standalone --mount`", "fuse": "`forebay fuse`"}
 UNITS = {
+    "s": (" s", 2), "us": (" us", 0), "cpu_us": (" us", 0), "ratio": ("", 2),
     "ops_s": ("/s", 0), "units_s": (" keys/s", 0), "mib_s": (" MiB/s", 0), "p50": (" ms p50", 2), "p99": (" ms p99", 2),
     "p999": (" ms p99.9", 1), "cpu_1000": (" s per 1,000", 3), "cpu_gib": (" s/GiB", 2), "complete_ms": (" ms", 0),
     "put_p99_alone": (" ms PUT p99 alone", 2), "put_p99_beside": (" ms PUT p99 beside it", 2), "put16_ops_s": (" PUT/s", 0),
@@ -61,6 +85,10 @@ def result(step, runs):
     errors = sum(r.get("errors", 0) for r in runs)
     what = next((r["what"] for r in runs if r.get("what")), "")
     return "; ".join(c for c in cells if c) + (f"; **{errors:.0f} errors** {what}" if errors else "")
+
+
+def mount_result(step, runs):
+    return cell(runs, MOUNT_ROWS[step][2]) or ""
 
 
 def read(where):
@@ -97,6 +125,38 @@ def peers_table(found):
             cells = [result(step, r) if r else "" for r in [ours.get(step), *row]]
             out.append(f"| {title} | {' | '.join(cells)} |")
     return out
+
+
+def ratios(step, runs, base):
+    """Run by run: what both did in the same minute."""
+    f = MOUNT_ROWS[step][2]
+    return cell([{"ratio": a[f] / b[f]} for a, b in zip(runs, base) if a.get(f) and b.get(f)], "ratio") or ""
+
+
+def mount_cells(step, found, mode):
+    """A row's columns behind the target, or None."""
+    runs = {m: found.get((m, mode), {}).get(step, []) for m in MOUNTS}
+    if not runs["standalone"] and not runs["fuse"]:
+        return None
+    cells = [mount_result(step, runs["native"]), mount_result(step, runs["passthrough"])]
+    for ours in ("standalone", "fuse"):
+        cells += [mount_result(step, runs[ours]), ratios(step, runs[ours], runs["passthrough"])]
+    cpu = [cell([r for r in runs[m] if r.get("cpu_us")], "cpu_us") for m in ("passthrough", "standalone")]
+    return cells + [" / ".join(c.split(" ")[0] for c in cpu if c)]
+
+
+def mount_table(where):
+    found, out = read(where), []
+    for mode, heading in (("paused", "Persistence paused:"), ("running", "Persistence running:")):
+        rows = {s: mount_cells(s, found, mode) for s in MOUNT_ROWS}
+        if not any(rows.values()):
+            continue
+        out += [heading, "", "| step | target | " + " | ".join(
+            [MOUNTS["native"], MOUNTS["passthrough"], MOUNTS["standalone"], "ratio", MOUNTS["fuse"], "ratio",
+             "CPU us a unit: passthrough / `--mount`"]) + " |", "|---" * 9 + "|"]
+        out += [f"| {MOUNT_ROWS[s][0]} | {MOUNT_ROWS[s][1]} | {' | '.join(c)} |" for s, c in rows.items() if c]
+        out.append("")
+    return "\n".join(out).rstrip("\n")
 
 
 # Column of the table of profiles: how perf names what belongs to it.

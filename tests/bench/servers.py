@@ -19,6 +19,7 @@ class Ours:
 
     name = "forebay"
     remove = "multi-delete"  # how many objects are deleted
+    instance = Forebay
 
     def __init__(self, work, store, ufs=None, ufs_properties=None):
         self.work = work
@@ -32,7 +33,8 @@ class Ours:
             "alluxio.worker.s3.access.logging.enabled": "false",
         }
         props.update(ufs_properties or {})
-        self.f = Forebay(work, {"/bench": ufs or "file://" + os.path.join(work, "ufs")}, {"/bench/**": "WRITE_BACK"}, props)
+        ufs = ufs or "file://" + os.path.join(work, "ufs")
+        self.f = self.instance(work, {"/bench": ufs}, {"/bench/**": "WRITE_BACK"}, props)
 
     access, secret = KEY, SECRET
 
