@@ -2,11 +2,16 @@
  *
  * Parts that pass through (contract in pass.h).
  *
- *   states   small: everything waits in the ring, pass_end sends it
- *            large: filling -> (ended | given up) -> the sender is joined
+ *   states   new -> (first byte) -> has a place -> ended | given up | evicted
+ *            small: everything waits in the ring, pass_end sends it
+ *            large: a sender runs from the first byte on; it is joined by pass_end or pass_abort
  *
  * got and sent count bytes since the start; the ring holds those between them. Only the owner changes got, ended and
  * given_up, only the sender sent and done, all under the lock of the pass; the bytes themselves are copied without it.
+ *
+ * evicted: set by the first in line, who holds both locks; not after ended or given_up. The ring goes and the place is
+ * free as soon as neither the sender (done) nor the owner (filling) can touch the ring, whoever of the three sees that:
+ * the owner may be waiting for its client for a long time yet.
  */
 #include "fs/pass.h"
 #include "base/clock.h"
@@ -23,30 +28,43 @@ struct pass {
     struct ufs *u;
     struct str key;
     const char *upload;
-    unsigned part, buffers;
+    unsigned part;
     uint64_t size;
-    char *ring;
-    size_t room;
-
-    bool threaded;
+    bool threaded, started;
     pthread_t sender;
+
+    struct pass *next; /* of the holders; the lock of the limits: */
+    unsigned buffers;  /* 0: it has no place */
+
     struct lock lock; /* RANK_FS + 1: all below */
     pthread_cond_t moved;
+    char *ring;
+    size_t room;
     uint64_t got, sent;
-    bool ended, given_up, done;
+    uint64_t due_ns; /* its client is too slow when it brought nothing by then; 0: it waits for the store */
+    bool ended, given_up, evicted, filling, done;
     int code;
     char why[300], etag[72];
 };
+
+struct pass_line {
+    struct pass_line *next;
+};
+
+static uint64_t patience_from(uint64_t now)
+{
+    return now + PASS_PATIENCE_MS * 1000000ull;
+}
 
 /* --- limits */
 
 void pass_limits_init(struct pass_limits *l, const struct conf *conf)
 {
+    *l = (struct pass_limits){.senders = conf ? (unsigned)conf_u64(conf, PROP_UFS_S3_UPLOAD_THREADS) : 20,
+                              .buffers = conf ? (unsigned)conf_u64(conf, PROP_UFS_S3_BUFFERS) : 64,
+                              .async = conf && conf_bool(conf, PROP_UFS_MULTIPART_ASYNC)};
     lock_init(&l->lock, RANK_FS);
     cond_init(&l->freed);
-    l->senders = conf ? (unsigned)conf_u64(conf, PROP_UFS_S3_UPLOAD_THREADS) : 20;
-    l->buffers = conf ? (unsigned)conf_u64(conf, PROP_UFS_S3_BUFFERS) : 64;
-    l->async = conf && conf_bool(conf, PROP_UFS_MULTIPART_ASYNC);
 }
 
 void pass_limits_done(struct pass_limits *l)
@@ -55,31 +73,141 @@ void pass_limits_done(struct pass_limits *l)
     lock_done(&l->lock);
 }
 
-static int take_slot(struct pass_limits *l, uint64_t size, unsigned *ret_buffers)
+/* Under the lock of the limits. */
+static void leave_place(struct pass *p)
 {
-    uint64_t until = clock_mono_ns() + SLOT_WAIT_MS * 1000000ull;
-    uint64_t wanted = l->async ? (size + PASS_BUFFER - 1) / PASS_BUFFER : 1;
-    LOCKED(&l->lock);
-    while (!l->senders || !l->buffers)
-        if (!cond_wait_until(&l->freed, &l->lock, until))
+    struct pass_limits *l = p->l;
+    struct pass **at = &l->holders;
+    if (!p->buffers)
+        return;
+    while (*at != p)
+        at = &(*at)->next;
+    *at = p->next;
+    l->senders++;
+    l->buffers += p->buffers;
+    l->leaving -= p->evicted;
+    p->buffers = 0;
+    pthread_cond_broadcast(&l->freed);
+}
+
+/* Takes the ring of an evicted pass that nobody touches any more; under its lock. */
+static char *take_dead_ring(struct pass *p)
+{
+    bool dead = p->evicted && !p->filling && (!p->threaded || p->done);
+    return dead ? TAKE(p->ring) : NULL;
+}
+
+static void leave_if_evicted(struct pass *p)
+{
+    lock_take(&p->lock);
+    char *ring = take_dead_ring(p);
+    lock_drop(&p->lock);
+    if (!ring)
+        return;
+    free(ring);
+    LOCKED(&p->l->lock);
+    leave_place(p);
+}
+
+/* UINT64_MAX: it is not up to its client. */
+static uint64_t due_of(struct pass *p)
+{
+    LOCKED(&p->lock);
+    return p->due_ns && !p->ended && !p->given_up ? p->due_ns : UINT64_MAX;
+}
+
+static void evict(struct pass *p)
+{
+    lock_take(&p->lock);
+    p->evicted = !p->ended && !p->given_up;
+    p->l->leaving += p->evicted;
+    char *ring = take_dead_ring(p);
+    pthread_cond_broadcast(&p->moved);
+    lock_drop(&p->lock);
+    if (ring)
+        leave_place(p);
+    free(ring);
+}
+
+/* Takes its place from the slowest client if that is too slow. Returns when to look again. Under the lock. */
+static uint64_t evict_slowest(struct pass_limits *l)
+{
+    uint64_t now = clock_mono_ns(), due = UINT64_MAX;
+    struct pass *slowest = NULL;
+    if (l->leaving)
+        return patience_from(now);
+    for (struct pass *p = l->holders; p; p = p->next) {
+        uint64_t d = due_of(p);
+        if (d < due) {
+            due = d;
+            slowest = p;
+        }
+    }
+    if (slowest && due <= now)
+        evict(slowest);
+    return due <= now || due > patience_from(now) ? patience_from(now) : due;
+}
+
+static bool place_free(const struct pass_limits *l)
+{
+    return l->senders && l->buffers;
+}
+
+static int await_place(struct pass_limits *l, const struct pass_line *me, uint64_t until)
+{
+    while (l->first != me || !place_free(l)) {
+        uint64_t look = l->first == me ? evict_slowest(l) : until;
+        if (l->first == me && place_free(l))
+            return 0;
+        cond_wait_until(&l->freed, &l->lock, look < until ? look : until);
+        if (clock_mono_ns() >= until && (l->first != me || !place_free(l)))
             return err_set(ERR_THROTTLED, "too many parts pass through to the under file system at once "
                                           "(alluxio.underfs.s3.upload.threads.max, "
                                           "alluxio.underfs.s3.multipart.upload.buffer.number)");
+    }
+    return 0;
+}
+
+static void step_into_line(struct pass_limits *l, struct pass_line *me)
+{
+    if (l->last)
+        l->last->next = me;
+    else
+        l->first = me;
+    l->last = me;
+}
+
+static void step_out_of_line(struct pass_limits *l, struct pass_line *me)
+{
+    struct pass_line **at = &l->first, *before = NULL;
+    for (; *at != me; at = &(*at)->next)
+        before = *at;
+    *at = me->next;
+    if (l->last == me)
+        l->last = before;
+    if (l->first)
+        pthread_cond_broadcast(&l->freed); /* there is another first one */
+}
+
+static int take_place(struct pass *p)
+{
+    struct pass_limits *l = p->l;
+    struct pass_line me = {0};
+    uint64_t wanted = l->async ? (p->size + PASS_BUFFER - 1) / PASS_BUFFER : 1;
+    LOCKED(&l->lock);
+    step_into_line(l, &me);
+    int r = await_place(l, &me, clock_mono_ns() + SLOT_WAIT_MS * 1000000ull);
+    step_out_of_line(l, &me);
+    TRY(r);
     unsigned n = wanted > PASS_AHEAD ? PASS_AHEAD : wanted ? (unsigned)wanted : 1;
     if (n > l->buffers)
         n = l->buffers;
     l->senders--;
     l->buffers -= n;
-    *ret_buffers = n;
+    p->buffers = n;
+    p->next = l->holders;
+    l->holders = p;
     return 0;
-}
-
-static void give_slot(struct pass_limits *l, unsigned buffers)
-{
-    LOCKED(&l->lock);
-    l->senders++;
-    l->buffers += buffers;
-    pthread_cond_broadcast(&l->freed);
 }
 
 /* --- the sender */
@@ -94,12 +222,12 @@ static size_t ready(const struct pass *p)
 static ssize_t take_bytes(void *arg, void *to, size_t n)
 {
     struct pass *p = arg;
-    size_t have, at;
+    size_t have = 0, at;
     {
         LOCKED(&p->lock);
-        while (!(have = ready(p)) && !p->given_up && !p->ended)
+        while (!p->given_up && !p->evicted && !(have = ready(p)) && !p->ended)
             cond_wait(&p->moved, &p->lock);
-        if (p->given_up)
+        if (p->given_up || p->evicted)
             return err_set(ERR_INCOMPLETE_BODY, "the part was given up");
         at = (size_t)(p->sent % p->room);
     }
@@ -119,7 +247,7 @@ static void *send_part(void *arg)
     struct pass *p = arg;
     char etag[72];
     int r = ufs_mpu_part(p->u, p->key, p->upload, p->part, p->size, NULL, take_bytes, p, etag);
-    LOCKED(&p->lock);
+    lock_take(&p->lock);
     p->code = r;
     if (r == 0)
         memcpy(p->etag, etag, sizeof p->etag);
@@ -127,6 +255,8 @@ static void *send_part(void *arg)
         snprintf(p->why, sizeof p->why, "%s", err_detail(r));
     p->done = true;
     pthread_cond_broadcast(&p->moved);
+    lock_drop(&p->lock);
+    leave_if_evicted(p);
     return NULL;
 }
 
@@ -134,7 +264,9 @@ static void *send_part(void *arg)
 
 static struct pass *pass_free(struct pass *p)
 {
-    give_slot(p->l, p->buffers);
+    lock_take(&p->l->lock);
+    leave_place(p);
+    lock_drop(&p->l->lock);
     pthread_cond_destroy(&p->moved);
     lock_done(&p->lock);
     free(p->ring);
@@ -142,54 +274,68 @@ static struct pass *pass_free(struct pass *p)
     return NULL;
 }
 
+/* There are bytes to move: a place, a ring, a sender. */
+static int start(struct pass *p)
+{
+    TRY(take_place(p));
+    LOCKED(&p->lock);
+    p->room = p->size < PASS_BUFFER ? (size_t)p->size + 1 : (size_t)p->buffers * PASS_BUFFER;
+    p->ring = malloc(p->room);
+    if (!p->ring)
+        return ERR_NOMEM;
+    p->due_ns = patience_from(clock_mono_ns());
+    if (p->threaded)
+        TRY(thread_start(&p->sender, "pass", send_part, p));
+    p->started = true;
+    TRACE("fs.pass", p->part, p->size);
+    return 0;
+}
+
 int pass_begin(struct pass_limits *l, struct ufs *u, struct str key, const char *upload, unsigned part, uint64_t size,
                struct pass **ret)
 {
-    unsigned buffers = 0;
     if (size == UINT64_MAX)
         return err_set(ERR_LENGTH_REQUIRED,
                        "a part that passes through to the under file system needs a Content-Length or "
                        "x-amz-decoded-content-length");
-    TRY(take_slot(l, size, &buffers));
     struct pass *p = calloc(1, sizeof *p);
-    size_t room = size < PASS_BUFFER ? (size_t)size + 1 : (size_t)buffers * PASS_BUFFER;
-    char *ring = p ? malloc(room) : NULL;
-    if (!ring) {
-        free(p);
-        give_slot(l, buffers);
+    if (!p)
         return ERR_NOMEM;
-    }
-    *p = (struct pass){.l = l,
-                       .u = u,
-                       .key = key,
-                       .upload = upload,
-                       .part = part,
-                       .buffers = buffers,
-                       .size = size,
-                       .ring = ring,
-                       .room = room,
-                       .threaded = size > PASS_BUFFER};
+    *p = (struct pass){
+        .l = l, .u = u, .key = key, .upload = upload, .part = part, .size = size, .threaded = size > PASS_BUFFER};
     lock_init(&p->lock, RANK_FS + 1);
     cond_init(&p->moved);
-    int r = p->threaded ? thread_start(&p->sender, "pass", send_part, p) : 0;
+    int r = size ? 0 : start(p); /* nothing will come that it could wait for */
     if (r < 0) {
         pass_free(p);
         return r;
     }
-    TRACE("fs.pass", part, size);
     *ret = p;
     return 0;
 }
 
-/* Room in the ring, or why there will be none. */
+static int lost_its_place(void)
+{
+    return err_set(ERR_TIMEOUT, "the body came slower than %d bytes a second while other parts waited", PASS_RATE);
+}
+
+/* Room in the ring, which is ours to fill until added(), or why there will be none. */
 static int await_room(struct pass *p, size_t *ret_at, size_t *ret_n)
 {
     LOCKED(&p->lock);
-    while (p->got - p->sent == p->room && !p->done)
+    bool full = p->got - p->sent == p->room;
+    if (full)
+        p->due_ns = 0;
+    while (p->got - p->sent == p->room && !p->done && !p->evicted)
         cond_wait(&p->moved, &p->lock);
+    if (p->evicted)
+        return lost_its_place();
     if (p->done) /* before its end: it failed */
         return err_set(p->code < 0 ? p->code : ERR_IO, "%s",
                        p->code < 0 ? p->why : "the under file system took a part before its end");
+    if (full)
+        p->due_ns = patience_from(clock_mono_ns());
+    p->filling = true;
     *ret_at = (size_t)(p->got % p->room);
     *ret_n = p->room - (size_t)(p->got - p->sent);
     if (*ret_n > p->room - *ret_at)
@@ -199,9 +345,16 @@ static int await_room(struct pass *p, size_t *ret_at, size_t *ret_n)
 
 static void added(struct pass *p, size_t n)
 {
-    LOCKED(&p->lock);
+    uint64_t longest = patience_from(clock_mono_ns());
+    lock_take(&p->lock);
+    p->filling = false;
     p->got += n;
+    p->due_ns += (uint64_t)n * 1000000000ull / PASS_RATE;
+    if (p->due_ns > longest)
+        p->due_ns = longest;
     pthread_cond_broadcast(&p->moved);
+    lock_drop(&p->lock);
+    leave_if_evicted(p);
 }
 
 int pass_write(struct pass *p, const void *bytes, size_t n)
@@ -209,6 +362,8 @@ int pass_write(struct pass *p, const void *bytes, size_t n)
     const char *from = bytes;
     if (n > p->size - p->got)
         return err_set(ERR_INCOMPLETE_BODY, "the body has more bytes than were announced");
+    if (n && !p->started)
+        TRY(start(p));
     while (n) {
         size_t at = 0, room = 0;
         TRY(await_room(p, &at, &room));
@@ -222,21 +377,30 @@ int pass_write(struct pass *p, const void *bytes, size_t n)
     return 0;
 }
 
+/* From here on the place is not lost any more. */
+static int set_end(struct pass *p, bool whole)
+{
+    LOCKED(&p->lock);
+    if (p->evicted)
+        return lost_its_place();
+    p->ended = whole;
+    p->given_up = !whole;
+    pthread_cond_broadcast(&p->moved);
+    return 0;
+}
+
 static int send_small(struct pass *p, const unsigned char *md5)
 {
-    p->ended = true;
+    TRY(set_end(p, true));
     return ufs_mpu_part(p->u, p->key, p->upload, p->part, p->size, md5, take_bytes, p, p->etag);
 }
 
-static int join_sender(struct pass *p, bool ended)
+static int join_sender(struct pass *p, bool whole)
 {
-    {
-        LOCKED(&p->lock);
-        p->ended = ended;
-        p->given_up = !ended;
-        pthread_cond_broadcast(&p->moved);
-    }
+    int r = set_end(p, whole);
     pthread_join(p->sender, NULL);
+    if (r < 0)
+        return lost_its_place();
     return p->code < 0 ? err_set(p->code, "%s", p->why) : 0;
 }
 
@@ -253,7 +417,7 @@ struct pass *pass_abort(struct pass *p)
 {
     if (!p)
         return NULL;
-    if (p->threaded)
+    if (p->threaded && p->started)
         join_sender(p, false);
     return pass_free(p);
 }

@@ -3,13 +3,13 @@
 import base64
 import hashlib
 import itertools
-
+import os
 import threading
 
 import botocore.exceptions
 import pytest
 
-from lib import proc
+from lib import proc, rawhttp
 from lib.model import mpu_etag
 from lib.ufs import Prefix
 
@@ -69,13 +69,12 @@ def code(call, **kw):
 def through(make, versity):
     """through(policy, props) -> (forebay, There): /demo over a part of a foreign S3 server."""
 
-    def build(policy="WRITE_THROUGH", store=None, **props):
+    def build(policy="WRITE_THROUGH", store=None, env=None, **props):
         t = There(store or versity)
-        f = make({"/demo": t.ufs.uri()}, {"/demo/**": policy}, {**t.store.properties(), **PROPS, **props})
+        f = make({"/demo": t.ufs.uri()}, {"/demo/**": policy}, {**t.store.properties(), **PROPS, **props}, env=env)
         return f, t
 
     return build
-
 
 
 @pytest.mark.quick
@@ -361,3 +360,54 @@ def test_crash_at_create(through):
     u = Up(f, "k").part(1, b"x")
     u.complete()
     assert f.raw.get("demo", "k").body == b"x" == there.ufs.get("k")
+
+
+class Dribble:
+    """A client that begins a part and then hardly goes on."""
+
+    def __init__(self, f, upload, number, size, first):
+        self.s = f.raw.connect()
+        at = f"/demo/{upload.at['Key']}?uploadId={upload.id}&partNumber={number}"
+        self.s.sendall(f"PUT {at} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode() + b"x" * first)
+        self.over = threading.Event()
+        self.t = threading.Thread(target=self._go)
+        self.t.start()
+
+    def _go(self):
+        try:
+            while not self.over.wait(0.2):
+                self.s.sendall(b"x")
+        except OSError:
+            pass
+
+    def answer(self):
+        a, _ = rawhttp.read_answer(self.s)
+        return a
+
+    def close(self):
+        self.over.set()
+        self.t.join()
+        self.s.close()
+
+
+@pytest.mark.parametrize("size", [600_000, 6 * MIB])
+def test_slow_clients_let_others_through(through, work, size):
+    """Who hardly sends has no place before it brought something, and loses the one it has to those who wait."""
+    trace = os.path.join(work, "trace")
+    f, there = through(env={"FOREBAY_TRACE": trace}, **{"alluxio.underfs.s3.upload.threads.max": "2", "alluxio.underfs.s3.multipart.upload.buffer.number": "2"})
+    u = Up(f, "fast")
+    slow = [Dribble(f, u, 100 + i, size, 10) for i in range(4)]
+    u.part(1, proc.content("1", 5 * MIB))  # these four hold nothing
+    for d in slow:
+        d.close()
+    slow = [Dribble(f, u, 200 + i, size, 300_000) for i in range(2)]
+    proc.wait_for("the slow ones to have both places", lambda: open(trace).read().count("fs.pass ") == 3)
+    try:
+        u.part(2, proc.content("2", 5 * MIB)).part(3, b"3")
+    finally:
+        for d in slow:
+            d.over.set()
+    u.complete()
+    assert f.raw.get("demo", "fast").body == u.body() == there.ufs.get("fast")
+    for d in slow:
+        d.close()
