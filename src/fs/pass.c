@@ -3,7 +3,7 @@
  * Parts that pass through (contract in pass.h).
  *
  *   states   new -> (first byte) -> has a place -> ended | given up | evicted
- *            small: everything waits in the ring, pass_end sends it
+ *            small: everything waits in the ring, which it fits in, and pass_end sends it from there
  *            large: a sender runs from the first byte on; it is joined by pass_end or pass_abort
  *
  * got and sent count bytes since the start; the ring holds those between them. Only the owner changes got, ended and
@@ -392,7 +392,7 @@ static int set_end(struct pass *p, bool whole)
 static int send_small(struct pass *p, const unsigned char *md5)
 {
     TRY(set_end(p, true));
-    return ufs_mpu_part(p->u, p->key, p->upload, p->part, p->size, md5, take_bytes, p, p->etag);
+    return ufs_mpu_part_bytes(p->u, p->key, p->upload, p->part, str_mk(p->ring, (size_t)p->size), md5, p->etag);
 }
 
 static int join_sender(struct pass *p, bool whole)

@@ -2,9 +2,10 @@
  *
  * One part of an upload on its way straight into the store, as its bytes come from the client.
  *
- * A part up to PASS_BUFFER is kept in one buffer and sent by pass_end() in the caller's thread, with its MD5, so that
- * it can be sent again. A larger one is sent by a thread of its own out of a ring of buffers that the caller fills. The
- * last byte is held back until pass_end(): a body that turns out to be wrong or ends early never becomes a part.
+ * A part up to PASS_BUFFER is kept in one buffer and sent by pass_end() in the caller's thread, with its MD5; where the
+ * store refuses it (slow down, no connection) it is sent again. A larger one is sent by a thread of its own out of a
+ * ring of buffers that the caller fills. The last byte is held back until pass_end(): a body that turns out to be wrong
+ * or ends early never becomes a part.
  *
  * In force for all parts of a process together: alluxio.underfs.s3.upload.threads.max parts at one time, and
  * alluxio.underfs.s3.multipart.upload.buffer.number buffers: one a part, with

@@ -413,20 +413,19 @@ int ufs_mpu_create(struct ufs *u, struct str key, const struct ufs_put_opts *o, 
     return end(&v, r);
 }
 
-int ufs_mpu_part(struct ufs *u, struct str key, const char *upload, unsigned part, uint64_t size, const unsigned char *md5,
-                 ufs_source *source, void *arg, char ret_etag[72])
+static int send_part(struct ufs *u, struct str key, const char *upload, unsigned part, const unsigned char *md5,
+                     struct ufs_body *b, char ret_etag[72])
 {
     struct visit v = begin(u, CALL_MPU_PART);
-    struct ufs_body b = {.next = source, .arg = arg, .size = size};
-    if (size != UFS_SIZE_UNKNOWN)
-        v.until += (size >> 20) * 1000000000ull;
+    if (b->size != UFS_SIZE_UNKNOWN)
+        v.until += (b->size >> 20) * 1000000000ull;
     char etag[72] = "";
     int r = key_valid(u, key);
-    if (r == 0 && (part < 1 || part > 10000 || size == UFS_SIZE_UNKNOWN))
+    if (r == 0 && (part < 1 || part > 10000 || b->size == UFS_SIZE_UNKNOWN))
         r = err_set(ERR_INVALID, "part %u: parts are numbered 1 to 10000 and have a known size", part);
     if (r == 0)
-        r = u->top->op.mpu_part(u->top, v.until, key, upload, part, md5, &b, etag);
-    count(&u->bytes_written, b.pulled);
+        r = u->top->op.mpu_part(u->top, v.until, key, upload, part, md5, b, etag);
+    count(&u->bytes_written, b->pulled);
     if (r == 0)
         r = FAULT(UFS_PART_AFTER);
     if (r == 0)
@@ -434,8 +433,23 @@ int ufs_mpu_part(struct ufs *u, struct str key, const char *upload, unsigned par
     return end(&v, r);
 }
 
-int ufs_mpu_copy(struct ufs *u, struct str key, const char *upload, unsigned part, struct str src, uint64_t off, uint64_t n,
-                 const char *if_match, char ret_etag[72])
+int ufs_mpu_part(struct ufs *u, struct str key, const char *upload, unsigned part, uint64_t size,
+                 const unsigned char *md5, ufs_source *source, void *arg, char ret_etag[72])
+{
+    struct ufs_body b = {.next = source, .arg = arg, .size = size};
+    return send_part(u, key, upload, part, md5, &b, ret_etag);
+}
+
+int ufs_mpu_part_bytes(struct ufs *u, struct str key, const char *upload, unsigned part, struct str bytes,
+                       const unsigned char *md5, char ret_etag[72])
+{
+    struct ufs_bytes m = {.p = bytes.p, .n = bytes.n};
+    struct ufs_body b = ufs_body_of(&m);
+    return send_part(u, key, upload, part, md5, &b, ret_etag);
+}
+
+int ufs_mpu_copy(struct ufs *u, struct str key, const char *upload, unsigned part, struct str src, uint64_t off,
+                 uint64_t n, const char *if_match, char ret_etag[72])
 {
     struct visit v = begin(u, CALL_MPU_PART);
     char etag[72] = "";

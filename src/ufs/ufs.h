@@ -111,12 +111,15 @@ void ufs_write_abort(struct ufs_writer *w);
 /* Multipart that outlives this process (pass-through; UFS_CAP_MULTIPART): upload is the store's id, NUL-terminated, to
  * remember. ERR_NO_UPLOAD when the store does not know it (any more); abort takes that for success. A part may take a
  * second longer than other calls for each MiB: its bytes come as fast as a client sends them. md5: 16 bytes, or NULL.
- * mpu_copy: bytes [off, off+n) of src, which must have the version if_match. */
+ * mpu_part_bytes: of bytes in memory, so that it can be sent again when the store refused it. mpu_copy: bytes [off,
+ * off+n) of src, which must have the version if_match. */
 int ufs_mpu_create(struct ufs *u, struct str key, const struct ufs_put_opts *o, char ret_upload[1100]);
-int ufs_mpu_part(struct ufs *u, struct str key, const char *upload, unsigned part, uint64_t size, const unsigned char *md5,
-                 ufs_source *source, void *arg, char ret_etag[72]);
-int ufs_mpu_copy(struct ufs *u, struct str key, const char *upload, unsigned part, struct str src, uint64_t off, uint64_t n,
-                 const char *if_match, char ret_etag[72]);
+int ufs_mpu_part(struct ufs *u, struct str key, const char *upload, unsigned part, uint64_t size,
+                 const unsigned char *md5, ufs_source *source, void *arg, char ret_etag[72]);
+int ufs_mpu_part_bytes(struct ufs *u, struct str key, const char *upload, unsigned part, struct str bytes,
+                       const unsigned char *md5, char ret_etag[72]);
+int ufs_mpu_copy(struct ufs *u, struct str key, const char *upload, unsigned part, struct str src, uint64_t off,
+                 uint64_t n, const char *if_match, char ret_etag[72]);
 struct ufs_part {
     unsigned part;
     char etag[72];

@@ -10,6 +10,7 @@ import botocore.exceptions
 import pytest
 
 from lib import proc, rawhttp
+from lib.faultproxy import Action
 from lib.model import mpu_etag
 from lib.ufs import Prefix
 
@@ -411,3 +412,28 @@ def test_slow_clients_let_others_through(through, work, size):
     assert f.raw.get("demo", "fast").body == u.body() == there.ufs.get("fast")
     for d in slow:
         d.close()
+
+
+@pytest.mark.parametrize("size", [0, 3000, 600_000, MIB, MIB + 1])
+def test_a_part_that_was_refused_is_sent_again(through, versity, proxy_to, size):
+    """While all of a part is here it can be sent again; one that streams cannot: its client is asked to."""
+    proxy = proxy_to(versity)
+    f, there = through(**{"forebay.ufs.retry.first.ms": "10"})
+    u = Up(f, "again")
+    refused = []
+
+    def once(r):
+        if r.method == "PUT" and "partNumber=1" in r.target and not refused:
+            refused.append(r.target)
+            return Action("throttle")
+
+    proxy.rule = once
+    body = proc.content("again", size)
+    a = f.raw.send("PUT", f"/demo/again?uploadId={u.id}&partNumber=1", {}, body)
+    assert refused
+    if size <= MIB:
+        assert a.status == 200 and there.parts() == {1: (size, proc.md5(body))}
+    else:
+        assert (a.status, a.code) == (503, "SlowDown")
+    u.part(1, body).complete()
+    assert there.ufs.get("again") == body
