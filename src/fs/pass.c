@@ -65,10 +65,12 @@ void pass_limits_init(struct pass_limits *l, const struct conf *conf)
                               .async = conf && conf_bool(conf, PROP_UFS_MULTIPART_ASYNC)};
     lock_init(&l->lock, RANK_FS);
     cond_init(&l->freed);
+    cond_init(&l->turn_over);
 }
 
 void pass_limits_done(struct pass_limits *l)
 {
+    pthread_cond_destroy(&l->turn_over);
     pthread_cond_destroy(&l->freed);
     lock_done(&l->lock);
 }
@@ -420,4 +422,37 @@ struct pass *pass_abort(struct pass *p)
     if (p->threaded && p->started)
         join_sender(p, false);
     return pass_free(p);
+}
+
+/* --- turns: the list is in the order of arrival */
+
+static const struct pass_turn *turn_before(const struct pass_turn *t)
+{
+    const struct pass_turn *o = t->l->turns;
+    while (o != t && (o->part != t->part || memcmp(o->upload, t->upload, sizeof t->upload) != 0))
+        o = o->next;
+    return o == t ? NULL : o;
+}
+
+void pass_turn_take(struct pass_limits *l, const unsigned char *upload, unsigned part, struct pass_turn *t)
+{
+    struct pass_turn **end = &l->turns;
+    *t = (struct pass_turn){.l = l, .part = part};
+    memcpy(t->upload, upload, sizeof t->upload);
+    LOCKED(&l->lock);
+    while (*end)
+        end = &(*end)->next;
+    *end = t;
+    while (turn_before(t))
+        cond_wait(&l->turn_over, &l->lock);
+}
+
+void pass_turn_end(struct pass_turn *t)
+{
+    struct pass_turn **at = &t->l->turns;
+    LOCKED(&t->l->lock);
+    while (*at != t)
+        at = &(*at)->next;
+    *at = t->next;
+    pthread_cond_broadcast(&t->l->turn_over);
 }

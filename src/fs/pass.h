@@ -24,6 +24,7 @@ enum { PASS_BUFFER = 1 << 20, PASS_AHEAD = 8, PASS_RATE = 64 << 10, PASS_PATIENC
 
 struct pass;
 struct pass_line; /* who waits for a place */
+struct pass_turn;
 struct pass_limits {
     struct lock lock;
     pthread_cond_t freed;
@@ -32,6 +33,8 @@ struct pass_limits {
     struct pass *holders;           /* who have a place */
     struct pass_line *first, *last; /* the first takes the next place */
     unsigned leaving;               /* holders that were told to go and have not gone yet */
+    struct pass_turn *turns;        /* taken, or waited for behind one of the same part */
+    pthread_cond_t turn_over;
 };
 struct conf;
 void pass_limits_init(struct pass_limits *l, const struct conf *conf); /* NULL: the defaults */
@@ -46,3 +49,15 @@ int pass_write(struct pass *p, const void *bytes, size_t n);
 /* All bytes came and are right (md5: 16 bytes): the store takes the part. Frees p in every case. */
 int pass_end(struct pass *p, const unsigned char *md5, char ret_etag[72]);
 struct pass *pass_abort(struct pass *p); /* NULL is fine; returns NULL */
+
+/* One part number of an upload at a time, from before the store can have the part (pass_end) until its row is written:
+ * of two clients that send the same part at once, the row names the one that the store has. upload: 16 bytes. */
+struct pass_turn {
+    struct pass_limits *l;
+    struct pass_turn *next;
+    unsigned char upload[16];
+    unsigned part;
+};
+void pass_turn_take(struct pass_limits *l, const unsigned char *upload, unsigned part, struct pass_turn *t);
+void pass_turn_end(struct pass_turn *t);
+#define AUTO_TURN CLEANUP(pass_turn_end)

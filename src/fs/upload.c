@@ -199,8 +199,10 @@ static int copy_there(struct fs *fs, const struct upload *u, const struct fs_att
     struct part p = {.size = n, .mtime_ms = clock_wall_ms()};
     struct meta_backing from;
     struct buf pairs AUTO_BUF = {0};
+    struct pass_turn turn AUTO_TURN;
     struct ufs *ufs;
     char id[1100], stored[72];
+    pass_turn_take(&fs->pass, u->id, part, &turn);
     TRY(meta_backing(fs->meta, src->content, &from));
     struct meta_mount *mt = meta_mount_get(fs->meta, u->bucket);
     if (!mt)

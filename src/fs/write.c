@@ -402,7 +402,9 @@ static int commit_through(struct fs_writer *w, const char *etag, struct meta_fou
 static int commit_passing(struct fs_writer *w, const char *etag, struct fs_attr *ret)
 {
     struct part p = {.size = w->size, .mtime_ms = clock_wall_ms()};
+    struct pass_turn turn AUTO_TURN;
     char stored[72];
+    pass_turn_take(&w->fs->pass, w->upload, w->part, &turn);
     TRY(pass_end(TAKE(w->pass), w->sum, stored));
     if ((ufs_caps(w->mt->ufs) & UFS_CAP_ETAG_MD5) && strcmp(stored, etag) != 0)
         return err_set(ERR_CORRUPT, "the under file system has a part with MD5 %s, it was sent with %s", stored, etag);

@@ -437,3 +437,28 @@ def test_a_part_that_was_refused_is_sent_again(through, versity, proxy_to, size)
         assert (a.status, a.code) == (503, "SlowDown")
     u.part(1, body).complete()
     assert there.ufs.get("again") == body
+
+
+@pytest.mark.parametrize("size", [3000, 6 * MIB])
+def test_the_last_of_two_with_one_number_wins(through, size):
+    """Two parts with the same number at once: what is listed, and may be completed with, is what the store has."""
+    f, there = through()
+    f.restart(fault="meta.part.before:sleep 3000")  # the first one's row is late
+    u = Up(f, "two")
+    bodies = [proc.content("first", size), proc.content("second", size)]
+    answers = []
+
+    def send(body):
+        answers.append(f.raw.send("PUT", f"/demo/two?uploadId={u.id}&partNumber=1", {}, body))
+
+    first = threading.Thread(target=send, args=(bodies[0],))
+    first.start()
+    proc.wait_for("the first in the store", lambda: there.parts() == {1: (size, proc.md5(bodies[0]))})
+    send(bodies[1])
+    first.join()
+    assert sorted(a.etag for a in answers) == sorted(proc.md5(b) for b in bodies)
+    listed = f.s3.list_parts(**u.at, UploadId=u.id)["Parts"][0]["ETag"]
+    assert there.parts() == {1: (size, listed.strip('"'))} and there.parts()[1][1] == proc.md5(bodies[1])
+    u.tags, u.bodies = {1: listed}, {1: bodies[1]}
+    u.complete()
+    assert there.ufs.get("two") == bodies[1] == f.raw.get("demo", "two").body
