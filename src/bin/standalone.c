@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/trace.h"
 #include "base/version.h"
+#include "bin/figures.h"
 #include "bin/files.h"
 #include "bin/instance.h"
 #include "bin/roles.h"
@@ -46,6 +47,7 @@ struct standalone {
     struct persist *persist;
     struct s3 *s3;
     struct admin *admin;
+    struct figures_of figures;
     struct fuse_host *host[HOSTS];
     size_t hosts;
     struct fuse_listener *listener;
@@ -182,115 +184,6 @@ static int start_s3(struct standalone *s)
     return r < 0 ? err_prefix(r, "the S3 API (--s3 ADDR:PORT, %s): ", conf_name(PROP_S3_PORT)) : 0;
 }
 
-/* ---- figures of S3 for /metrics ---- */
-
-typedef double figure(const struct s3_action_figures *f);
-
-static double f_count(const struct s3_action_figures *f)
-{
-    return (double)f->count;
-}
-
-static double f_client(const struct s3_action_figures *f)
-{
-    return (double)f->client_errors;
-}
-
-static double f_server(const struct s3_action_figures *f)
-{
-    return (double)f->server_errors;
-}
-
-static double f_in(const struct s3_action_figures *f)
-{
-    return (double)f->bytes_in;
-}
-
-static double f_out(const struct s3_action_figures *f)
-{
-    return (double)f->bytes_out;
-}
-
-static void put_by_action(const struct s3 *s3, struct buf *out, const char *name, const char *help, const char *more,
-                          figure *fn, bool head)
-{
-    struct s3_action_figures f;
-    char labels[160];
-    if (head)
-        admin_metric(out, name, "counter", help);
-    for (size_t i = 0; s3_figures(s3, i, &f); i++) {
-        if (f.count == 0)
-            continue;
-        snprintf(labels, sizeof labels, "op=\"%s\"%s", f.action, more);
-        admin_sample(out, name, labels, fn(&f));
-    }
-}
-
-static void put_latency(struct buf *out, const struct s3_action_figures *f)
-{
-    char labels[160];
-    uint64_t sum = 0;
-    for (size_t i = 0; i < S3_BUCKETS; i++) {
-        sum += f->bucket[i];
-        if (s3_bucket_us[i] == UINT64_MAX)
-            snprintf(labels, sizeof labels, "op=\"%s\",le=\"+Inf\"", f->action);
-        else
-            snprintf(labels, sizeof labels, "op=\"%s\",le=\"%g\"", f->action, (double)s3_bucket_us[i] / 1e6);
-        admin_sample(out, "forebay_s3_seconds_bucket", labels, (double)sum);
-    }
-    snprintf(labels, sizeof labels, "op=\"%s\"", f->action);
-    admin_sample(out, "forebay_s3_seconds_sum", labels, (double)f->total_us / 1e6);
-    admin_sample(out, "forebay_s3_seconds_count", labels, (double)sum);
-}
-
-static void put_connections(const struct s3 *s3, struct buf *out)
-{
-    struct s3_connection_figures c;
-    s3_connections(s3, &c);
-    const struct {
-        const char *name, *kind, *help;
-        uint64_t v;
-    } row[] = {
-        {"forebay_s3_connections_idle", "gauge", "Open connections without a request", c.idle},
-        {"forebay_s3_connections_accepted_total", "counter", "Connections taken", c.accepted},
-        {"forebay_s3_connections_refused_total", "counter", "Connections over forebay.s3.connections.max", c.refused},
-        {"forebay_s3_requests_rejected_total", "counter", "Requests refused before they had an action", c.rejected},
-        {"forebay_s3_timeouts_total", "counter", "Connections closed by a deadline", c.timeouts}};
-    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
-        admin_metric(out, row[i].name, row[i].kind, row[i].help);
-        admin_sample(out, row[i].name, "", (double)row[i].v);
-    }
-}
-
-static void put_sizes(const struct s3 *s3, struct buf *out)
-{
-    struct spread_figures r, w;
-    s3_sizes(s3, &r, &w);
-    admin_metric(out, "alluxio_data_access_bytes", "histogram", "Sizes of what clients read and wrote, by request");
-    admin_histogram(out, "alluxio_data_access_bytes", "method=\"read\",", &r, spread_bytes, 1);
-    admin_histogram(out, "alluxio_data_access_bytes", "method=\"write\",", &w, spread_bytes, 1);
-}
-
-static void s3_metrics(void *arg, struct buf *out)
-{
-    const struct standalone *s = arg;
-    struct s3_action_figures f;
-    if (!s->s3)
-        return;
-    put_by_action(s->s3, out, "alluxio_meta_operation_total", "Requests by action", "", f_count, true);
-    put_by_action(s->s3, out, "forebay_s3_errors_total", "Requests that failed, by whose fault", ",kind=\"client\"",
-                  f_client, true);
-    put_by_action(s->s3, out, "forebay_s3_errors_total", "", ",kind=\"server\"", f_server, false);
-    put_by_action(s->s3, out, "forebay_s3_received_bytes_total", "Bytes of request bodies", "", f_in, true);
-    put_by_action(s->s3, out, "forebay_s3_sent_bytes_total", "Bytes of answer bodies", "", f_out, true);
-    admin_metric(out, "forebay_s3_seconds", "histogram", "Time of requests, by action");
-    for (size_t i = 0; s3_figures(s->s3, i, &f); i++)
-        if (f.count)
-            put_latency(out, &f);
-    put_sizes(s->s3, out);
-    put_connections(s->s3, out);
-}
-
 /* ---- admin ---- */
 
 static int start_admin(struct standalone *s)
@@ -301,6 +194,7 @@ static int start_admin(struct standalone *s)
     s->data_dir = realpath(s->in->dir, NULL);
     if (!s->data_dir)
         return err_set(err_from_errno(errno), "%s: %s", s->in->dir, strerror(errno));
+    s->figures = (struct figures_of){s->fs, s->s3};
     const struct admin_options o = {.listen = s->admin_listen,
                                     .fs = s->fs,
                                     .persist = s->persist,
@@ -312,8 +206,8 @@ static int start_admin(struct standalone *s)
                                     .data_dir = s->data_dir,
                                     .s3_address = s->s3 ? s3_address(s->s3, 0) : "",
                                     .faults = getenv("FOREBAY_FAULT") != NULL,
-                                    .more_metrics = s3_metrics,
-                                    .more_metrics_arg = s};
+                                    .more_metrics = figures_put,
+                                    .more_metrics_arg = &s->figures};
     int r = admin_new(&o, &s->admin);
     return r < 0 ? err_prefix(r, "the admin endpoint (--admin ADDR:PORT, %s): ", conf_name(PROP_COORDINATOR_REST_PORT))
                  : 0;

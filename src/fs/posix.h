@@ -60,6 +60,11 @@ int fs_px_new(struct fs *fs, const struct fs_px_options *o, struct fs_px **ret);
 /* Publishes what is open; every handle is gone after it. NULL is fine; returns NULL. */
 struct fs_px *fs_px_free(struct fs_px *px);
 
+struct fs_px_figures {
+    uint64_t mounts, files, buffered; /* clients; files that are open or about to be published; bytes only memory holds */
+};
+void fs_px_figures(struct fs *fs, struct fs_px_figures *ret);
+
 /* The inode of an absolute path ("/bucket/dir"), for mounts of a part. */
 int fs_px_resolve(struct fs_px *px, struct str path, uint64_t *ret_ino);
 

@@ -473,6 +473,19 @@ int fs_px_new(struct fs *fs, const struct fs_px_options *o, struct fs_px **ret)
     return 0;
 }
 
+void fs_px_figures(struct fs *fs, struct fs_px_figures *ret)
+{
+    LOCKED(&fs->px_lock);
+    struct px *px = fs->px;
+    *ret = (struct fs_px_figures){0};
+    if (!px)
+        return;
+    ret->mounts = px->clients;
+    ret->buffered = atomic_load(&px->buffered);
+    LOCKED(&px->lock);
+    ret->files = map_count(px->nodes);
+}
+
 static int forget_client(void *arg, struct str key, void *value)
 {
     struct px_node *n = value;

@@ -20,6 +20,7 @@
  * ENOTCONN, and the next start clears the dead mount away. Calls of one struct fuse_host: from one thread.
  */
 #pragma once
+#include "base/spread.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -50,15 +51,18 @@ struct fuse_host *fuse_host_close(struct fuse_host *h);
 /* True when the kernel said goodbye: somebody unmounted it from outside. */
 bool fuse_host_gone(const struct fuse_host *h);
 
-struct fuse_host_figures {
-    const char *op; /* "LOOKUP" */
-    uint64_t count, errors, total_ns;
+/* Of all mounts of this process since its start. */
+struct fuse_op_figures {
+    const char *op;         /* "LOOKUP" */
+    uint64_t count, errors; /* errors: for a reason that is not the program's, such as EIO, ENOSPC, EAGAIN */
+    struct spread_figures time;
 };
-/* The i-th operation that happened at least once; false behind the last. */
-bool fuse_host_figures(const struct fuse_host *h, unsigned *i, struct fuse_host_figures *ret);
+/* The first operation from the i-th on that happened at least once, and *i behind it; false when there is none. Any
+ * thread. */
+bool fuse_figures(unsigned *i, struct fuse_op_figures *ret);
 
-/* Unmount what is at dir: umount2(2), or fusermount3 for those who may not. lazy: also where programs use it. ERR_BUSY: they
- * do; ERR_DENIED, ERR_INVALID (nothing is mounted there) ... */
+/* Unmount what is at dir: umount2(2), or fusermount3 for those who may not. lazy: also where programs use it. ERR_BUSY:
+ * they do; ERR_DENIED, ERR_INVALID (nothing is mounted there) ... */
 int fuse_host_unmount(const char *dir, bool lazy);
 
 /* ---- mounts that other processes of this host keep ---- */

@@ -139,17 +139,3 @@ bool fuse_host_gone(const struct fuse_host *h)
 {
     return atomic_load(&h->gone);
 }
-
-bool fuse_host_figures(const struct fuse_host *h, unsigned *i, struct fuse_host_figures *ret)
-{
-    for (; *i < HOST_OPS; ++*i) {
-        const struct host_op_figures *f = &h->op[*i];
-        if (!fuse_ops[*i].run || !atomic_load(&f->count))
-            continue;
-        *ret = (struct fuse_host_figures){fuse_ops[*i].name, atomic_load(&f->count), atomic_load(&f->errors),
-                                          atomic_load(&f->ns)};
-        ++*i;
-        return true;
-    }
-    return false;
-}

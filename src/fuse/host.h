@@ -21,10 +21,6 @@ enum {
     HOST_OPS = 64                     /* opcodes below */
 };
 
-struct host_op_figures {
-    atomic_uint_fast64_t count, errors, ns;
-};
-
 struct fuse_host {
     struct fs_px *px;
     const struct conf *conf;
@@ -46,7 +42,6 @@ struct fuse_host {
     unsigned threads, idle, threads_max;
     pthread_t *thread; /* threads_max of them, started ones first; joined at the end */
     unsigned started;
-    struct host_op_figures op[HOST_OPS];
 };
 
 /* One request, on the stack of the thread that read it. */
@@ -160,6 +155,9 @@ void host_free_dir(void *p); /* ops_dir.c: of what dirs holds */
 /* Attributes of a directory that was removed while it is open; false: it is not open. */
 bool host_removed_dir(struct fuse_host *h, uint64_t ino, struct fs_px_stat *ret);
 struct fs_px_handle *host_take_handle(struct fuse_host *h, uint64_t fh);
+
+/* figures.c: one request of this opcode took this long; r: its code. */
+void figures_count(uint32_t opcode, uint64_t ns, int r);
 
 /* serve.c */
 int serve_start(struct fuse_host *h);

@@ -22,15 +22,6 @@ static void woken(int sig)
     (void)sig;
 }
 
-static void count(struct fuse_host *h, uint32_t op, uint64_t began, bool failed)
-{
-    struct host_op_figures *f = &h->op[op];
-    atomic_fetch_add_explicit(&f->count, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&f->ns, clock_mono_ns() - began, memory_order_relaxed);
-    if (failed)
-        atomic_fetch_add_explicit(&f->errors, 1, memory_order_relaxed);
-}
-
 /* Names that are not there are everyday business; the rest is worth a line for who looks for it. */
 static void note_failure(const struct fuse_req *q, const char *op, int r)
 {
@@ -59,7 +50,7 @@ static void serve_one(struct fuse_req *q)
         note_failure(q, op->name, r);
     if (!op->silent && !q->answered)
         req_error(q, r < 0 ? err_info(r)->eno : EIO);
-    count(q->h, code, began, r < 0);
+    figures_count(code, clock_mono_ns() - began, r);
 }
 
 /* ---- threads ---- */
