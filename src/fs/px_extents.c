@@ -13,8 +13,23 @@ static struct px_blob *blob_of(struct px_node *n, uint64_t blob)
     if (!b) {
         b = MEM_NEW(struct px_blob);
         map_put(n->blobs, map_key64(&blob), b);
+        if ((n->unshown_n & (n->unshown_n - 1)) == 0) /* capacity: the next power of two */
+            n->unshown = mem_grow(n->unshown, n->unshown_n ? n->unshown_n * 2 : 1, sizeof *n->unshown);
+        n->unshown[n->unshown_n++] = blob;
     }
     return b;
+}
+
+void px_blobs_shown(struct px_node *n)
+{
+    for (size_t i = 0; i < n->unshown_n; i++) {
+        struct px_blob *b = map_get(n->blobs, map_key64(&n->unshown[i]));
+        if (b)
+            b->shown = true;
+    }
+    free(n->unshown);
+    n->unshown = NULL;
+    n->unshown_n = 0;
 }
 
 static void named(struct px_node *n, const struct extent *e)
@@ -266,8 +281,6 @@ static int load_row(void *arg, uint64_t off, const struct extent *e, size_t k, b
         r->e[i].part = 0;
         n->end += r->e[i].len;
         named(n, &r->e[i]);
-        if (r->e[i].blob)
-            blob_of(n, r->e[i].blob)->shown = true;
     }
     return 0;
 }
@@ -278,7 +291,9 @@ int px_rows_load(struct px_node *n)
     n->blobs = n->blobs ? n->blobs : map_new();
     if (!n->i.content)
         return 0;
-    return meta_rows(n->px->fs->meta, n->i.content, load_row, &l);
+    int r = meta_rows(n->px->fs->meta, n->i.content, load_row, &l);
+    px_blobs_shown(n);
+    return r;
 }
 
 static int free_blob(void *arg, struct str key, void *value)
@@ -299,10 +314,12 @@ void px_rows_free(struct px_node *n)
     map_free(n->blobs);
     free(n->gone);
     free(n->dead);
+    free(n->unshown);
     n->row = NULL;
     n->blobs = NULL;
     n->gone = NULL;
     n->dead = NULL;
-    n->rows = n->gone_n = n->dead_n = 0;
+    n->unshown = NULL;
+    n->rows = n->gone_n = n->dead_n = n->unshown_n = 0;
     n->end = n->holes = 0;
 }

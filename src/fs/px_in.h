@@ -85,6 +85,8 @@ struct px_node {
     uint64_t end;   /* how far the rows reach */
     uint64_t holes; /* bytes of them that are holes */
     struct map *blobs;
+    uint64_t *unshown; /* blobs that came since the last publish; some may have gone again */
+    size_t unshown_n;
     struct px_dead *dead;
     size_t dead_n;
     uint64_t *gone; /* offsets of stored rows that are not any more */
@@ -209,6 +211,7 @@ int px_name_ok(struct str name);
 /* ---- px_extents.c: gate held for writing ---- */
 int px_rows_load(struct px_node *n);
 void px_rows_free(struct px_node *n);
+void px_blobs_shown(struct px_node *n); /* a published content names what the rows name now */
 /* [off, off + len) is what e says (e[0..k) of together len bytes; blob 0: a hole). A gap before it becomes a hole. */
 void px_rows_put(struct px_node *n, uint64_t off, uint64_t len, const struct extent *e, size_t k);
 void px_rows_cut(struct px_node *n, uint64_t size);

@@ -60,15 +60,14 @@ static int rewrite_missing(struct px_node *n, struct map *asked)
     return px_flush(n);
 }
 
-/* Every byte is here, pinned and durable. */
+/* Every byte is here and pinned; durable when the publish that needs it so has synced (change_once). */
 static int bring(struct px_node *n)
 {
-    struct fs *fs = n->px->fs;
     TRY(px_flush(n));
     struct map *asked = map_new();
     int r = rewrite_missing(n, asked);
     map_free(asked);
-    return r < 0 ? r : page_sync(fs->pages);
+    return r;
 }
 
 int px_local(struct px_node *n)
@@ -186,14 +185,6 @@ static void release_dead(struct px_node *n, bool in_place)
     n->dead_n = 0;
 }
 
-static int show_blob(void *arg, struct str key, void *value)
-{
-    (void)arg;
-    (void)key;
-    ((struct px_blob *)value)->shown = true;
-    return 0;
-}
-
 static void published(struct px_node *n, const struct meta_change *c)
 {
     bool chunked = c->extents > REC_INLINE;
@@ -205,7 +196,7 @@ static void published(struct px_node *n, const struct meta_change *c)
     free(n->gone);
     n->gone = NULL;
     n->gone_n = 0;
-    map_each(n->blobs, show_blob, NULL);
+    px_blobs_shown(n);
     release_dead(n, c->in_place);
     if (!c->in_place) {
         uint64_t old = n->held ? n->i.content : 0;

@@ -532,6 +532,28 @@ static void truncate_and_holes(void **state)
     s3_holds("/b/f", "");
 }
 
+static uint64_t page_syncs(void)
+{
+    struct page_figures f;
+    page_figures(pages, &f);
+    return f.syncs;
+}
+
+/* Only the ticker syncs, twice a second. */
+static void closing_syncs_nothing(void **state)
+{
+    enum { FILES = 200 };
+    char name[20];
+    uint64_t before = page_syncs();
+    (void)state;
+    for (int i = 0; i < FILES; i++) {
+        snprintf(name, sizeof name, "new%d", i);
+        put(dir, name, "text");
+    }
+    assert_in_range(page_syncs() - before, 0, FILES / 2);
+    holds(dir, "new7", "text");
+}
+
 static void unlinked_files_live_on(void **state)
 {
     (void)state;
@@ -1284,6 +1306,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(readers_keep_theirs, setup, teardown),
         cmocka_unit_test_setup_teardown(packed_comes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(truncate_and_holes, setup, teardown),
+        cmocka_unit_test_setup_teardown(closing_syncs_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(unlinked_files_live_on, setup, teardown),
         cmocka_unit_test_setup_teardown(unnamed_files, setup, teardown),
         cmocka_unit_test_setup_teardown(hard_links, setup, teardown),
