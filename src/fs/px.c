@@ -194,7 +194,10 @@ int px_node_put(struct px_node *n)
     px_gate_write(&n->gate);
     if (n->dirty && !has_no_name(px, ino))
         r = px_publish(n, false);
+    bool keep = px_keep(n);
     px_gate_write_end(&n->gate);
+    if (keep)
+        return r;
     if (!node_leave(n, true, &left))
         return r;
     if (n->dead_n)
@@ -372,6 +375,12 @@ static void *ticker(void *arg)
 
 /* ---- life ---- */
 
+bool px_stopping(struct px *px)
+{
+    LOCKED(&px->lock);
+    return px->stop;
+}
+
 static void watch(void *arg, uint64_t parent, struct str name, uint64_t ino)
 {
     struct fs_px *px = arg;
@@ -381,6 +390,25 @@ static void watch(void *arg, uint64_t parent, struct str name, uint64_t ino)
         name.n--;
     if (px->o.changed)
         px->o.changed(px->o.arg, parent, name, ino);
+}
+
+static void stop_thread(struct px *x, pthread_t t)
+{
+    lock_take(&x->lock);
+    x->stop = true;
+    pthread_cond_broadcast(&x->wake);
+    pthread_cond_broadcast(&x->tidy_wake);
+    lock_drop(&x->lock);
+    pthread_join(t, NULL);
+}
+
+static int start_threads(struct px *x)
+{
+    TRY(thread_start(&x->ticker, "px-ticker", ticker, x));
+    int r = thread_start(&x->tidier, "px-tidier", px_tidier, x);
+    if (r < 0)
+        stop_thread(x, x->ticker);
+    return r;
 }
 
 static int shared_new(struct fs *fs, struct px **ret)
@@ -395,9 +423,10 @@ static int shared_new(struct fs *fs, struct px **ret)
     atomic_store(&x->generation, 1);
     lock_init(&x->lock, RANK_FS);
     cond_init(&x->wake);
+    cond_init(&x->tidy_wake);
     int r = meta_watch(fs->meta, px_path_watch, x);
     if (r == 0)
-        r = thread_start(&x->ticker, "px-ticker", ticker, x);
+        r = start_threads(x);
     if (r < 0) {
         meta_unwatch(fs->meta, x);
         map_free(x->nodes);
@@ -420,11 +449,8 @@ static int shared_join(struct fs *fs, struct px **ret)
 
 static void shared_free(struct px *x)
 {
-    lock_take(&x->lock);
-    x->stop = true;
-    pthread_cond_broadcast(&x->wake);
-    lock_drop(&x->lock);
-    pthread_join(x->ticker, NULL);
+    stop_thread(x, x->tidier);
+    stop_thread(x, x->ticker);
     CHECK(map_count(x->nodes) == 0, "%zu files are open still", map_count(x->nodes));
     px_settle(x);
     meta_unwatch(x->fs->meta, x);
@@ -434,6 +460,7 @@ static void shared_free(struct px *x)
     free(x->dead);
     lock_done(&x->lock);
     pthread_cond_destroy(&x->wake);
+    pthread_cond_destroy(&x->tidy_wake);
     free(x);
 }
 

@@ -187,18 +187,12 @@ static void keep_behind(struct px_node *n, size_t from, size_t to, uint64_t end,
     }
 }
 
-static void put(struct px_node *n, uint64_t off, uint64_t len, const struct extent *e, size_t k)
+/* Rows [from, to) are replaced by themselves with k extents in the place of [off, off + len). */
+static void put_in(struct px_node *n, size_t from, size_t to, uint64_t off, uint64_t len, const struct extent *e,
+                   size_t k)
 {
     struct list l = {0};
-    size_t from = px_row_find(n, off), to = from;
     uint64_t end = off + len;
-    if (from == n->rows && n->rows && n->row[n->rows - 1].n < PX_ROW / 2) /* grow the last row */
-        from--;
-    else if (from == n->rows && n->rows == 0)
-        from = 0;
-    to = from;
-    while (to < n->rows && n->row[to].off < end)
-        to++;
     for (size_t i = 0; i < k; i++) /* first, so that a blob in both is not taken for dead */
         named(n, &e[i]);
     uint64_t start = from < n->rows ? n->row[from].off : off;
@@ -210,6 +204,32 @@ static void put(struct px_node *n, uint64_t off, uint64_t len, const struct exte
     if (end > n->end)
         n->end = end;
     free(l.e);
+}
+
+static void put(struct px_node *n, uint64_t off, uint64_t len, const struct extent *e, size_t k)
+{
+    size_t from = px_row_find(n, off), to;
+    if (from == n->rows && n->rows && n->row[n->rows - 1].n < PX_ROW / 2) /* grow the last row */
+        from--;
+    else if (from == n->rows && n->rows == 0)
+        from = 0;
+    to = from;
+    while (to < n->rows && n->row[to].off < off + len)
+        to++;
+    put_in(n, from, to, off, len, e, k);
+}
+
+void px_rows_gather(struct px_node *n, uint64_t off, uint64_t len, const struct extent *e, size_t k)
+{
+    enum { SMALL = 16, MOST = 4 }; /* rows of so few extents, and how many of them on each side */
+    size_t from = px_row_find(n, off), to = from;
+    while (to < n->rows && n->row[to].off < off + len)
+        to++;
+    for (int i = 0; i < MOST && from && n->row[from - 1].n <= SMALL; i++)
+        from--;
+    for (int i = 0; i < MOST && to < n->rows && n->row[to].n <= SMALL; i++)
+        to++;
+    put_in(n, from, to, off, len, e, k);
 }
 
 void px_rows_cover(struct px_node *n, uint64_t size)

@@ -106,6 +106,10 @@ struct px_node {
     enum meta_policy policy; /* as of policy_generation of px.generation */
     atomic_uint_fast64_t policy_generation;
     uint64_t since_ms; /* dirty: clock_mono_ms of the first change */
+    atomic_uint_fast64_t changed_ms; /* clock_mono_ms of the last change */
+    atomic_bool untidy;              /* published with more extents than it needs to have, perhaps */
+    unsigned tries;                  /* to make them fewer, since then */
+    bool kept;                       /* px.lock: one reference is px_compact.c's */
 };
 
 struct fs_px_handle {
@@ -152,7 +156,9 @@ struct px {
     atomic_uint_fast64_t generation; /* of paths; from 1 */
     struct px_path path[PX_PATHS];
     bool stop;
-    pthread_t ticker;
+    pthread_t ticker, tidier;
+    pthread_cond_t tidy_wake;
+    unsigned kept; /* nodes that are kept open to be compacted */
 };
 
 /* This thread acts for px while it is in a call. */
@@ -185,6 +191,15 @@ int px_settle(struct px *px);
 /* Gate held for writing: the mount the thread acts for changes it. */
 void px_by(struct px_node *n);
 
+bool px_stopping(struct px *px);
+
+/* ---- px_compact.c ---- */
+/* Gate held for writing: rows that were changed and have too many extents are rewritten. */
+void px_compact(struct px_node *n);
+/* Gate held for writing, the last reference: it is kept until its extents are few. The reference is not the caller's any more. */
+bool px_keep(struct px_node *n);
+void *px_tidier(void *px); /* thread */
+
 /* ---- px_attr.c ---- */
 void px_fill(struct fs_px *px, const struct meta_stat *s, struct fs_px_stat *ret);
 int px_stat_ino(struct fs_px *px, uint64_t ino, struct fs_px_stat *ret);
@@ -214,6 +229,8 @@ void px_rows_free(struct px_node *n);
 void px_blobs_shown(struct px_node *n); /* a published content names what the rows name now */
 /* [off, off + len) is what e says (e[0..k) of together len bytes; blob 0: a hole). A gap before it becomes a hole. */
 void px_rows_put(struct px_node *n, uint64_t off, uint64_t len, const struct extent *e, size_t k);
+/* The same of a range that was rewritten: small rows beside it become one with it. */
+void px_rows_gather(struct px_node *n, uint64_t off, uint64_t len, const struct extent *e, size_t k);
 void px_rows_cut(struct px_node *n, uint64_t size);
 void px_rows_cover(struct px_node *n, uint64_t size);      /* holes up to size */
 size_t px_row_find(const struct px_node *n, uint64_t off); /* the row that holds off; rows when none does */
@@ -236,6 +253,11 @@ void px_changed(struct px_node *n);
 int px_truncate(struct px_node *n, uint64_t size);
 /* Lazily, or so that it survives power loss (sync). */
 int px_publish(struct px_node *n, bool sync);
+/* The content that bytes written now are for; minted first where it is a new one. */
+uint64_t px_origin(const struct px_node *n);
+int px_mint_fresh(struct px_node *n);
+/* Rows of a node that is not dirty were rewritten: the same bytes under fewer extents. On failure it is as it was. */
+int px_show_compacted(struct px_node *n);
 
 /* ---- px_io.c ---- */
 int px_read_node(struct px_node *n, uint64_t off, void *p, size_t len, size_t *ret_n); /* gate held */

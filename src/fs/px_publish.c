@@ -15,6 +15,7 @@ void px_changed(struct px_node *n)
         n->since_ms = clock_mono_ms();
     n->dirty = true;
     n->mtime_ns = clock_wall_ns();
+    atomic_store(&n->changed_ms, clock_mono_ms());
 }
 
 /* ---- local ---- */
@@ -89,12 +90,12 @@ int px_local(struct px_node *n)
 
 /* ---- flush ---- */
 
-static uint64_t origin_of(struct px_node *n)
+uint64_t px_origin(const struct px_node *n)
 {
     return n->i.content && !n->replaced ? n->i.content : n->fresh;
 }
 
-static int mint_fresh(struct px_node *n)
+int px_mint_fresh(struct px_node *n)
 {
     return n->fresh ? 0 : meta_mint(n->px->fs->meta, 1, &n->fresh);
 }
@@ -116,7 +117,7 @@ static void take_md5(struct px_node *n)
 static int write_blob(struct px_node *n, uint64_t blob)
 {
     struct page_writer *w;
-    TRY(page_write_begin(n->px->fs->pages, blob, origin_of(n), PAGE_PINNED, n->buffered,
+    TRY(page_write_begin(n->px->fs->pages, blob, px_origin(n), PAGE_PINNED, n->buffered,
                          clock_mono_ns() + PX_SPACE_WAIT_MS * 1000000ull, &w));
     for (size_t i = 0; i < n->pieces; i++) {
         int r = page_append(w, n->piece[i].p, n->piece[i].n);
@@ -133,18 +134,19 @@ int px_flush(struct px_node *n)
     uint64_t blob, at = 0;
     if (!n->pieces)
         return 0;
-    TRY(mint_fresh(n));
+    TRY(px_mint_fresh(n));
     TRY(meta_mint(n->px->fs->meta, 1, &blob));
     TRACE("px.flush", n->ino, n->buffered);
     take_md5(n);
     TRY(write_blob(n, blob));
     for (size_t i = 0; i < n->pieces; i++) {
         const struct px_piece *p = &n->piece[i];
-        struct extent e = {.len = p->n, .blob = blob, .blob_off = at, .origin = origin_of(n), .origin_off = p->off};
+        struct extent e = {.len = p->n, .blob = blob, .blob_off = at, .origin = px_origin(n), .origin_off = p->off};
         px_rows_put(n, p->off, p->n, &e, 1);
         at += p->n;
     }
     px_pieces_free(n);
+    px_compact(n);
     return FAULT(PX_FLUSHED);
 }
 
@@ -185,19 +187,25 @@ static void release_dead(struct px_node *n, bool in_place)
     n->dead_n = 0;
 }
 
-static void published(struct px_node *n, const struct meta_change *c)
+static void rows_stored(struct px_node *n, const struct meta_change *c)
 {
-    bool chunked = c->extents > REC_INLINE;
-    struct px *px = n->px;
     for (size_t i = 0; i < n->rows; i++) {
         n->row[i].write = false;
-        n->row[i].stored = chunked;
+        n->row[i].stored = c->extents > REC_INLINE;
     }
     free(n->gone);
     n->gone = NULL;
     n->gone_n = 0;
     px_blobs_shown(n);
     release_dead(n, c->in_place);
+}
+
+static void published(struct px_node *n, const struct meta_change *c)
+{
+    struct px *px = n->px;
+    rows_stored(n, c);
+    atomic_store(&n->untidy, c->extents > REC_INLINE);
+    n->tries = 0;
     if (!c->in_place) {
         uint64_t old = n->held ? n->i.content : 0;
         n->held = meta_hold(px->fs->meta, c->now_content) == 0;
@@ -219,16 +227,6 @@ static void published(struct px_node *n, const struct meta_change *c)
         px_note_seen(by, &n->i, true, NULL, NULL);
 }
 
-static int to_rows(struct px_node *n, struct meta_change *c)
-{
-    c->row = mem_alloc(n->rows * sizeof *c->row);
-    for (size_t i = 0; i < n->rows; i++)
-        c->row[i] = (struct meta_row){n->row[i].off, n->row[i].e, n->row[i].n, n->row[i].write || !n->row[i].stored};
-    c->rows = n->rows;
-    c->extents = px_rows_extents(n);
-    return 0;
-}
-
 /* Many or few: rows that were stored are not when all fit the content's own record. */
 static void rows_inline(struct px_node *n)
 {
@@ -238,6 +236,19 @@ static void rows_inline(struct px_node *n)
             n->gone[n->gone_n++] = n->row[i].off;
             n->row[i].stored = false;
         }
+}
+
+static void to_rows(struct px_node *n, struct meta_change *c)
+{
+    c->extents = px_rows_extents(n);
+    if (c->extents <= REC_INLINE)
+        rows_inline(n);
+    c->row = mem_alloc((n->rows ? n->rows : 1) * sizeof *c->row);
+    for (size_t i = 0; i < n->rows; i++)
+        c->row[i] = (struct meta_row){n->row[i].off, n->row[i].e, n->row[i].n, n->row[i].write || !n->row[i].stored};
+    c->rows = n->rows;
+    c->gone = n->gone;
+    c->gone_n = n->gone_n;
 }
 
 static int change_once(struct px_node *n, struct meta_change *c, bool sync)
@@ -282,7 +293,7 @@ static int change(struct px_node *n, struct meta_change *c, bool sync)
 static int publish_once(struct px_node *n, bool sync, struct meta_change *c)
 {
     struct px *px = n->px;
-    TRY(mint_fresh(n));
+    TRY(px_mint_fresh(n));
     px_rows_cover(n, n->size);
     c->ino = n->ino;
     c->content = n->i.content;
@@ -297,10 +308,6 @@ static int publish_once(struct px_node *n, bool sync, struct meta_change *c)
     c->etag = n->size == 0 ? "d41d8cd98f00b204e9800998ecf8427e" : n->md5_good ? n->md5 : NULL;
     c->quiet_ms = px_through(n->policy) ? 0 : px->quiet_ms;
     c->max_age_ms = px_through(n->policy) ? 0 : px->max_age_ms;
-    if (px_rows_extents(n) <= REC_INLINE)
-        rows_inline(n);
-    c->gone = n->gone;
-    c->gone_n = n->gone_n;
     to_rows(n, c);
     int r = change(n, c, sync);
     free(c->row);
@@ -316,6 +323,7 @@ int px_publish(struct px_node *n, bool sync)
     TRY(px_node_policy(n, &policy));
     TRY(px_local(n));
     TRY(px_flush(n));
+    px_compact(n);
     struct meta_change c = {.fate = px_fate(policy), .found = &found};
     int r = publish_once(n, sync, &c);
     if (r == ERR_DIRTY) { /* it was persisted: what is unpinned, or evicted, is brought back first */
@@ -328,6 +336,24 @@ int px_publish(struct px_node *n, bool sync)
     if (r == 0)
         published(n, &c);
     meta_found_done(&found);
+    return r;
+}
+
+int px_show_compacted(struct px_node *n)
+{
+    struct fs *fs = n->px->fs;
+    struct meta_change c = {.ino = n->ino, .content = n->i.content, .version = n->i.version, .own = 1};
+    to_rows(n, &c);
+    int r = page_sync(fs->pages);
+    if (r == 0)
+        r = meta_compact(fs->meta, &c);
+    free(c.row);
+    if (r == 0) {
+        rows_stored(n, &c);
+        return 0;
+    }
+    px_rows_free(n); /* what was rewritten is an orphan, whatever the stored rows say is right */
+    n->local = false;
     return r;
 }
 

@@ -416,6 +416,44 @@ int meta_change(struct meta *m, struct meta_change *c)
     return FAULT(META_CHANGE_AFTER);
 }
 
+/* ---- compacted ---- */
+
+static int compact_tx(struct kv_tx *tx, void *arg)
+{
+    struct meta_change *c = arg;
+    struct inode i;
+    struct content k = {0};
+    bool borrowed;
+    int r = tx_inode(tx, c->ino, &i);
+    if (r == 0 && (i.content != c->content || i.version != c->version || i.loc != LOC_NONE))
+        r = ERR_NOT_FOUND;
+    if (r == ERR_NOT_FOUND)
+        return err_set(ERR_STALE, "the file was changed, or is in the under file system");
+    TRY(r);
+    TRY(tx_borrowed(tx, c->content, &borrowed));
+    if (borrowed)
+        return err_set(ERR_BUSY, "others borrow from the content");
+    TRY(tx_content(tx, c->content, &k));
+    put_extents(tx, c, &k, 0, false, false);
+    tx_put_content(tx, &k);
+    return 0;
+}
+
+int meta_compact(struct meta *m, struct meta_change *c)
+{
+    TRACE("meta.compact", c->ino, c->extents);
+    if (!hold_freeze(m, c->content, c->own))
+        return err_set(ERR_BUSY, "others read the content");
+    int r = FAULT(META_COMPACT_BEFORE);
+    if (r == 0)
+        r = meta_commit(m, compact_tx, c, KV_LAZY, NULL);
+    hold_thaw(m, c->content);
+    TRY(r);
+    c->in_place = true;
+    TRY(FAULT(META_COMPACT_AFTER));
+    return 0;
+}
+
 /* ---- after a start ---- */
 
 struct lazy_arg {

@@ -387,6 +387,11 @@ struct meta_change {
     struct meta_found *found;  /* may be NULL */
 };
 int meta_change(struct meta *m, struct meta_change *c);
+/* The same bytes under other extents: nothing but the rows changes, neither version nor attributes. Of c: ino, content, version,
+ * own, rows and gone. Lazy: the pages must be durable, and what the old extents named may be dropped after the next sync. Only for
+ * a file that is not in the UFS (ERR_STALE), of whose content nobody borrows and which nobody else holds (ERR_BUSY). c->in_place
+ * is set when it was done. */
+int meta_compact(struct meta *m, struct meta_change *c);
 
 enum meta_set { META_SET_MODE = 1, META_SET_UID = 2, META_SET_GID = 4, META_SET_ATIME = 8, META_SET_MTIME = 16, META_SET_XATTR = 32 };
 struct meta_attr {

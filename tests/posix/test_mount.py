@@ -3,6 +3,7 @@
 import errno as E
 import hashlib
 import os
+import random
 import subprocess
 
 import pytest
@@ -102,6 +103,37 @@ def test_killed_and_started(wbm):
         if b is not None:
             assert get(f"{d}/{n}") == b, n
     assert get(f"{d}/open").startswith(b"synced")
+    wbm.stop()
+    wbm.assert_fsck_clean()
+
+
+def test_random_writes_killed(wbm):
+    """A database's pattern, in the midst of it a kill: what was synced is there, block by block, however the extents were merged."""
+    size, block, writes = 64 << 20, 4096, 5_000 if os.environ.get("FOREBAY_QUICK") else 100_000
+    rnd = random.Random(11)
+    path = f"{wbm.dir}/demo/db"
+    text = lambda b, n: (b"%08d:%08d " % (b, n) * (block // 18 + 1))[:block]
+    last = [0] * (size // block)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    for b in range(len(last)):
+        os.pwrite(fd, text(b, 0), b * block)
+    os.fdatasync(fd)
+    for i in range(1, writes + 1):
+        b = rnd.randrange(len(last))
+        last[b] = i
+        os.pwrite(fd, text(b, i), b * block)
+        if i % 10 == 0:
+            os.fdatasync(fd)
+    wbm.kill9()
+    try:
+        os.close(fd)
+    except OSError:
+        pass
+    wbm.start()
+    got = get(path)
+    assert len(got) == size
+    for b, n in enumerate(last):
+        assert got[b * block:(b + 1) * block] == text(b, n), b
     wbm.stop()
     wbm.assert_fsck_clean()
 

@@ -948,6 +948,109 @@ static void power_lost(void **state)
     ufs_holds("kept", "kept");
 }
 
+/* ---- how many extents ---- */
+
+static int count_rows(void *arg, uint64_t off, const struct extent *e, size_t n, bool stored)
+{
+    (void)off;
+    (void)e;
+    (void)stored;
+    *(size_t *)arg += n;
+    return 0;
+}
+
+static size_t extents_of(const char *name)
+{
+    struct meta_stat s;
+    size_t n = 0;
+    OK(meta_stat(m, look(dir, name).ino, &s));
+    OK(meta_rows(m, s.i.content, count_rows, &n));
+    return n;
+}
+
+static void wait_few(const char *name, size_t most)
+{
+    for (int i = 0; i < 3000 && extents_of(name) > most; i++)
+        clock_sleep_ms(10);
+    assert_in_range(extents_of(name), 1, most);
+}
+
+static void every_other(const char *name, size_t n)
+{
+    static char got[100000];
+    struct fs_px_handle *h = open_it(dir, name, O_RDONLY);
+    size_t k;
+    OK(fs_px_read(h, 0, got, sizeof got, &k));
+    assert_int_equal(k, 2 * n);
+    for (size_t i = 0; i < k; i++)
+        assert_int_equal(got[i], i % 2 ? 0 : 'x');
+    OK(fs_px_release(h));
+}
+
+enum { RANDOM_FILE = 64 << 20, RANDOM_WRITES = 100000, RANDOM_SYNC = 64, PAGE = 4096 };
+
+/* What is written at block b the n-th time. */
+static void fill_block(char *p, uint64_t b, uint64_t n)
+{
+    uint64_t *w = (uint64_t *)(void *)p;
+    for (size_t i = 0; i < PAGE / sizeof *w; i++)
+        w[i] = b * 0x9e3779b97f4a7c15ull + n;
+}
+
+static void random_writes(void **state)
+{
+    (void)state;
+    static uint32_t last[RANDOM_FILE / PAGE];
+    struct meta_stat was, is;
+    char *block = malloc(PAGE), *got = malloc(PAGE);
+    uint64_t s = 7, blocks = RANDOM_FILE / PAGE;
+    size_t most = 0, n;
+    struct fs_px_handle *h = make(dir, "random", O_RDWR);
+    memset(last, 0, sizeof last);
+    for (uint64_t b = 0; b < blocks; b++) {
+        fill_block(block, b, 0);
+        OK(fs_px_write(h, b * PAGE, block, PAGE, false));
+    }
+    for (uint32_t i = 1; i <= RANDOM_WRITES; i++) {
+        s ^= s << 13;
+        s ^= s >> 7;
+        s ^= s << 17;
+        uint64_t b = s % blocks;
+        last[b] = i;
+        fill_block(block, b, i);
+        OK(fs_px_write(h, b * PAGE, block, PAGE, false));
+        if (i % RANDOM_SYNC == 0)
+            OK(fs_px_fsync(h, true));
+        if (i % 5000 == 0 && extents_of("random") > most)
+            most = extents_of("random");
+    }
+    OK(fs_px_fsync(h, true));
+    assert_in_range(most, 1, 64 * 160); /* without it every block would be an extent: 16,384 */
+    struct page_figures f;
+    page_figures(pages, &f);
+    assert_in_range(f.pinned, RANDOM_FILE, 6ull * RANDOM_FILE);
+    OK(meta_stat(m, look(dir, "random").ino, &was));
+    OK(fs_px_release(h));
+    wait_few("random", 64 * 16);
+    OK(meta_stat(m, look(dir, "random").ino, &is)); /* nobody sees that but by the number of extents */
+    assert_string_equal(is.i.etag, was.i.etag);
+    assert_int_equal(is.i.mtime_ms, was.i.mtime_ms);
+    assert_int_equal(is.i.ctime_ms, was.i.ctime_ms);
+    assert_int_equal(is.i.version, was.i.version);
+    fsck();
+    restart();
+    h = open_it(dir, "random", O_RDONLY);
+    for (uint64_t b = 0; b < blocks; b++) {
+        fill_block(block, b, last[b]);
+        OK(fs_px_read(h, b * PAGE, got, PAGE, &n));
+        assert_int_equal(n, PAGE);
+        assert_memory_equal(got, block, PAGE);
+    }
+    OK(fs_px_release(h));
+    free(block);
+    free(got);
+}
+
 /* ---- killed at each step ---- */
 
 static const char *death;  /* the point */
@@ -961,13 +1064,55 @@ static void rewrite_a(const char *text, bool sync)
     OK(fs_px_release(h));
 }
 
+/* 32 writes in 256 KiB. */
+static void make_untidy(void)
+{
+    static char half[262144];
+    struct fs_px_handle *h = make(dir, "u", O_RDWR);
+    OK(fs_px_write(h, 0, half, sizeof half, false));
+    OK(fs_px_fsync(h, false));
+    for (uint64_t i = 0; i < sizeof half; i += 16384)
+        OK(fs_px_write(h, i, "untidy", 6, false));
+    OK(fs_px_flush(h));
+    assert_in_range(extents_of("u"), 17, 64);
+    OK(fs_px_release(h));
+}
+
+static void untidy_is_whole(void)
+{
+    char got[6];
+    size_t n;
+    struct fs_px_handle *h = open_it(dir, "u", O_RDONLY);
+    for (uint64_t i = 0; i < 262144; i += 16384) {
+        OK(fs_px_read(h, i, got, 6, &n));
+        assert_memory_equal(got, "untidy", 6);
+    }
+    OK(fs_px_release(h));
+}
+
+enum { APART = 8192 }; /* so far that the holes between them are kept */
+
 static void make_fragments(void)
 {
     struct fs_px_handle *h = make(dir, "m", O_RDWR);
     for (uint64_t i = 0; i < 10000; i++)
+        OK(fs_px_write(h, i * APART, "x", 1, false));
+    OK(fs_px_flush(h));
+    OK(fs_px_release(h));
+}
+
+/* Every other byte, twice: more extents than a file of that size may have. */
+static void make_dense(uint64_t n)
+{
+    struct fs_px_handle *h = make(dir, "d", O_RDWR);
+    char *zeros = calloc(1, 2 * n);
+    OK(fs_px_write(h, 0, zeros, 2 * n, false));
+    OK(fs_px_fsync(h, false));
+    for (uint64_t i = 0; i < n; i++)
         OK(fs_px_write(h, i * 2, "x", 1, false));
     OK(fs_px_flush(h));
     OK(fs_px_release(h));
+    free(zeros);
 }
 
 static void step(int n)
@@ -1002,6 +1147,13 @@ static void step(int n)
     case 8:
         make_fragments();
         break;
+    case 9:
+        make_dense(3000);
+        break;
+    case 10: /* not too many to be published; left alone it is compacted */
+        make_untidy();
+        wait_few("u", 16);
+        break;
     default:
         px = fs_px_free(px);
     }
@@ -1012,7 +1164,7 @@ static void all_steps(void)
     char spec[64];
     snprintf(spec, sizeof spec, "%s:kill", death);
     OK(fault_arm(spec));
-    for (int i = 1; i <= 9; i++) {
+    for (int i = 1; i <= 11; i++) {
         step(i);
         atomic_store(acked, i);
     }
@@ -1045,14 +1197,19 @@ static void check_steps(int done)
         assert_int_equal(look(dir, "a").nlink, 1);
     }
     if (done >= 8)
-        assert_int_equal(look(dir, "m").size, 19999);
+        assert_int_equal(look(dir, "m").size, 9999 * APART + 1);
+    if (done >= 9)
+        every_other("d", 3000);
+    if (!strncmp(death, "meta.compact", 12))
+        untidy_is_whole();
 }
 
 static void killed_at_each_step(void **state)
 {
     static const char *const points[] = {"px.flushed",         "meta.change.ahead",  "meta.change.before",
                                          "meta.change.after",  "meta.attr.after",    "meta.link.after",
-                                         "meta.forget.before", "meta.confirm.before"};
+                                         "meta.forget.before", "meta.confirm.before", "px.compacted",
+                                         "meta.compact.before", "meta.compact.after"};
     acked = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_ptr_not_equal(acked, MAP_FAILED);
     for (size_t i = 0; i < sizeof points / sizeof *points; i++) {
@@ -1316,6 +1473,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(told_of_changes, setup, teardown),
         cmocka_unit_test_setup_teardown(two_mounts, setup, teardown),
         cmocka_unit_test_setup_teardown(killed, setup, teardown),
+        cmocka_unit_test_setup_teardown(random_writes, setup, teardown),
         cmocka_unit_test_setup_teardown(killed_at_each_step, setup, teardown),
         cmocka_unit_test_setup_teardown(power_lost, setup, teardown),
         cmocka_unit_test_setup_teardown(many_at_once, setup, teardown),
