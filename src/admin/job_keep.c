@@ -89,7 +89,7 @@ static char *dump_row(json_t *o)
     }
 }
 
-char *job_row(const struct job *j)
+static char *job_row(const struct job *j)
 {
     json_t *o = job_json(j);
     if (j->cancelled)
@@ -104,12 +104,21 @@ char *job_row(const struct job *j)
     return text;
 }
 
+/* The text is made when it is this call's turn to write: an older one never comes over a newer one. */
 int job_keep(struct job *j)
 {
-    lock_take(&j->a->lock);
+    struct admin *a = j->a;
+    lock_take(&a->lock);
+    while (j->writing)
+        cond_wait(&a->job_idle, &a->lock);
+    j->writing = true;
     char *text AUTO_FREE = job_row(j);
-    lock_drop(&j->a->lock);
-    return meta_job_put(j->a->o.meta, str_of(j->id), str_of(text));
+    lock_drop(&a->lock);
+    int code = meta_job_put(a->o.meta, str_of(j->id), str_of(text));
+    LOCKED(&a->lock);
+    j->writing = false;
+    pthread_cond_broadcast(&a->job_idle);
+    return code;
 }
 
 /* ---- from JSON ---- */

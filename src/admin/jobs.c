@@ -25,6 +25,8 @@ void job_failed(struct job *j, const char *path, int code)
 static void end_job(struct job *j, enum job_state state)
 {
     lock_take(&j->a->lock);
+    if (j->cancelled)
+        state = JOB_STOPPED;
     j->spent_ms += clock_mono_ms() - j->since_ms;
     j->end_ms = clock_wall_ms();
     j->state = (int)state;
@@ -47,9 +49,7 @@ static void *job_main(void *arg)
     int code = j->kind == JOB_LOAD ? job_load_run(j) : job_free_run(j);
     if (code < 0 && !j->stop)
         job_failed(j, j->alias, code);
-    if (j->cancelled)
-        end_job(j, JOB_STOPPED);
-    else if (!j->stop)
+    if (j->cancelled || !j->stop)
         end_job(j, j->failed ? JOB_FAILED : JOB_SUCCEEDED);
     return NULL;
 }
@@ -102,10 +102,18 @@ static struct job *take_old(struct admin *a)
     return out;
 }
 
+static void await_unused(struct job *j)
+{
+    LOCKED(&j->a->lock);
+    while (j->users)
+        cond_wait(&j->a->job_idle, &j->a->lock);
+}
+
 static void free_list(struct admin *a, struct job *j, bool forget)
 {
     while (j) {
         struct job *next = j->next;
+        await_unused(j);
         if (forget)
             meta_job_forget(a->o.meta, str_of(j->id));
         job_free(j);
@@ -180,26 +188,34 @@ void job_put_back(struct admin *a, struct job *j)
     a->jobs = j;
 }
 
+/* Stopped is said only when the row says so: after a crash it must not go on. The lock is held, but not
+ * meanwhile. */
+static int cancel_locked(struct job *j)
+{
+    struct admin *a = j->a;
+    j->cancelled = true;
+    j->stop = true;
+    j->users++;
+    lock_drop(&a->lock);
+    int code = job_keep(j);
+    lock_take(&a->lock);
+    j->users--;
+    pthread_cond_broadcast(&a->job_idle);
+    return code;
+}
+
 int job_look(struct admin *a, enum job_kind kind, const char *id, const char *alias, const char *index, bool cancel,
              json_t **ret_json)
 {
-    char *row AUTO_FREE = NULL, job_id[37];
-    lock_take(&a->lock);
+    LOCKED(&a->lock);
     struct job *j = find(a, kind, id, alias, index);
-    *ret_json = j ? job_json(j) : NULL;
-    if (j && cancel && j->state == JOB_RUNNING) {
-        j->cancelled = true;
-        j->stop = true;
-        memcpy(job_id, j->id, sizeof job_id);
-        row = job_row(j);
-    }
-    lock_drop(&a->lock);
-    /* Answered only when the row says so: after a crash it must not go on. */
-    int code = row ? meta_job_put(a->o.meta, str_of(job_id), str_of(row)) : 0;
+    json_t *shown = j ? job_json(j) : NULL;
+    int code = j && cancel && j->state == JOB_RUNNING ? cancel_locked(j) : 0;
     if (code < 0) {
-        json_decref(*ret_json);
-        *ret_json = NULL;
+        json_decref(shown);
+        shown = NULL;
     }
+    *ret_json = shown;
     return code;
 }
 

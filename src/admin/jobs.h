@@ -37,6 +37,9 @@ struct job {
     _Atomic uint64_t end_ms; /* valid once state is not RUNNING */
     pthread_t thread;
     bool joined;
+    /* Its row is written by one at a time, and says what holds then; lock. */
+    bool writing;
+    unsigned users;         /* who have it without the lock, but for its own threads; lock */
     _Atomic bool stop;      /* the thread is to end: the process stops, or cancelled */
     _Atomic bool cancelled; /* somebody asked to stop this job */
     _Atomic int state, phase;
@@ -60,12 +63,10 @@ void job_failed(struct job *j, const char *path, int code);
 
 /* What people get to see; under the lock. */
 json_t *job_json(const struct job *j);
-/* What is kept of it; under the lock; free() it. */
-char *job_row(const struct job *j);
-/* Write its row; not under the lock. */
+/* Write its row; not under the lock. What is kept on return is how it stood after the call, or later. */
 int job_keep(struct job *j);
 struct job *job_new(struct admin *a, enum job_kind kind);
-void job_free(struct job *j); /* joins its thread */
+void job_free(struct job *j); /* joins its thread; nobody uses it any more */
 
 /* ---- the table (jobs.c) ---- */
 

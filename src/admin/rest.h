@@ -30,9 +30,10 @@ struct admin {
     char address[300];
     uint64_t start_ms;
     _Atomic bool stopping;
-    struct lock lock;          /* RANK_ADMIN: jobs and their states */
-    struct job *jobs;          /* newest first */
-    struct buf backlog; /* of /metrics, while it is fresh enough; lock */
+    struct lock lock;        /* RANK_ADMIN: jobs and their states */
+    pthread_cond_t job_idle; /* nobody writes a job's row any more, or uses it */
+    struct job *jobs;        /* newest first */
+    struct buf backlog;      /* of /metrics, while it is fresh enough; lock */
     uint64_t backlog_until_ms;
     struct job_sums jobs_gone; /* of load jobs that were forgotten; lock */
 };

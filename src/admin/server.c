@@ -160,6 +160,7 @@ int admin_new(const struct admin_options *o, struct admin **ret)
     a->o = *o;
     a->start_ms = clock_wall_ms();
     lock_init(&a->lock, RANK_ADMIN);
+    cond_init(&a->job_idle);
     set_guard(a);
     int r = jobs_restore(a);
     if (r == 0)
@@ -201,6 +202,7 @@ struct admin *admin_free(struct admin *a)
     admin_stop(a, 0);
     a->http = http_server_free(a->http);
     jobs_stop(a);
+    pthread_cond_destroy(&a->job_idle);
     lock_done(&a->lock);
     buf_done(&a->backlog);
     free(a);

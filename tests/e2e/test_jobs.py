@@ -146,3 +146,16 @@ def test_more_failures_than_a_row_holds(make, ufs):
     f.restart()
     again = state(f, j["id"])
     assert (again["state"], again["endTime"]) == ("FAILED", j["endTime"]) and 0 < len(again["failures"]) <= 100
+
+
+def test_a_stop_is_not_overwritten_by_an_older_state(make, ufs):
+    """The job writes down how far it is while somebody stops it: what is kept in the end is the stop."""
+    fill(ufs, 3)
+    f = make({"/demo": ufs.uri()}, WB)
+    f.restart(fault="meta.job.put:sleep 3000@2, meta.job.put:sleep 600000@4")  # its phase; its end
+    job = submit(f, paths=["/demo/in"], options={"bandwidth": 100})[1]["id"]
+    proc.wait_for("the job to write its phase", lambda: state(f, job)["runningState"] == "LOADING")
+    assert ask(f.admin_addr, f"/api/v1/load?id={job}", "DELETE")[0] == 200
+    proc.wait_for("the job to have written its phase", lambda: state(f, job)["state"] == "STOPPED")
+    f.restart("kill")
+    assert state(f, job)["state"] == "STOPPED"
