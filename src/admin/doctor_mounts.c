@@ -59,6 +59,7 @@ static int failed(struct visit *v, const char *step, int code)
     v->r.failed = true;
     snprintf(v->r.step, sizeof v->r.step, "%s", step);
     snprintf(v->r.error, sizeof v->r.error, "%s", err_detail(code));
+    str_clean(v->r.error);
     return code;
 }
 

@@ -121,6 +121,20 @@ int job_keep(struct job *j)
     return code;
 }
 
+int job_check_room(struct job *j)
+{
+    lock_take(&j->a->lock);
+    char *text AUTO_FREE = job_row(j);
+    lock_drop(&j->a->lock);
+    if (strlen(text) <= JOB_TOLD)
+        return 0;
+    return err_set(
+        ERR_TOO_LARGE,
+        "a job may have at most %d bytes of paths and options: put the paths into a file, one a line, and give "
+        "that as 'index'",
+        JOB_TOLD);
+}
+
 /* ---- from JSON ---- */
 
 static uint64_t number(const json_t *o, const char *name)

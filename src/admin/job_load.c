@@ -6,16 +6,16 @@
  * Every MARK_FILES files or MARK_MS the second walk waits until all it gave away is done, and writes down where it is;
  * a start after a crash goes on from the last such mark. What was read since is read again, from the cache.
  */
+#include "admin/filter.h"
 #include "admin/jobs.h"
 #include "base/clock.h"
 #include "base/thread.h"
-#include <regex.h>
 
 enum { MARK_FILES = 1000, MARK_MS = 2000, INDEX_MAX = 64 << 20 };
 
 struct loading {
     struct job *j;
-    regex_t re; /* valid when the job has one */
+    struct filter *filter; /* NULL: all */
     struct pool *pool;
     struct lock lock;
     pthread_cond_t less;
@@ -30,10 +30,7 @@ struct loading {
 
 static bool wanted(const struct loading *l, const char *path)
 {
-    regmatch_t m;
-    if (!l->j->regex)
-        return true;
-    return regexec(&l->re, path, 1, &m, 0) == 0 && m.rm_so == 0 && path[m.rm_eo] == 0;
+    return !l->filter || filter_fits(l->filter, path);
 }
 
 static int count_file(void *arg, const struct walk_file *f)
@@ -322,13 +319,11 @@ int job_load_run(struct job *j)
     struct loading l = {.j = j};
     json_t *paths = json_deep_copy(j->paths);
     int code = j->index ? read_index(j, paths) : 0;
-    if (code == 0 && j->regex && regcomp(&l.re, j->regex, REG_EXTENDED) != 0)
-        code = err_set(ERR_INVALID, "fileFilterRegex '%s' is not valid", j->regex);
-    else if (code == 0) {
+    if (code == 0 && j->regex)
+        code = filter_new(j->regex, &l.filter);
+    if (code == 0)
         code = with_pool(&l, paths);
-        if (j->regex)
-            regfree(&l.re);
-    }
+    filter_free(l.filter);
     json_decref(paths);
     return code;
 }

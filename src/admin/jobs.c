@@ -14,8 +14,10 @@ void job_failed(struct job *j, const char *path, int code)
 {
     j->failed++;
     LOCKED(&j->a->lock);
-    if (!j->error[0])
+    if (!j->error[0]) {
         snprintf(j->error, sizeof j->error, "%s: %s", path, err_detail(code));
+        str_clean(j->error);
+    }
     if (json_array_size(j->failures) < JOB_FAILURES)
         json_array_append_new(j->failures, json_pack("{s:s, s:s}", "path", path, "message", err_detail(code)));
 }

@@ -14,7 +14,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { JOBS_KEPT = 1000, JOB_LOADERS = 8, JOB_QUEUE = 64, JOB_FAILURES = 100 };
+/* JOB_TOLD: bytes of a row when a job is given; what is left of KV_VALUE_MAX is for how far it comes. */
+enum { JOBS_KEPT = 1000, JOB_LOADERS = 8, JOB_QUEUE = 64, JOB_FAILURES = 100, JOB_TOLD = 64 << 10 };
 enum job_kind { JOB_LOAD, JOB_FREE };
 enum job_state { JOB_RUNNING, JOB_SUCCEEDED, JOB_FAILED, JOB_STOPPED };
 enum job_phase { JOB_SCANNING, JOB_LOADING, JOB_VERIFYING };
@@ -65,6 +66,8 @@ void job_failed(struct job *j, const char *path, int code);
 json_t *job_json(const struct job *j);
 /* Write its row; not under the lock. What is kept on return is how it stood after the call, or later. */
 int job_keep(struct job *j);
+/* ERR_TOO_LARGE: what it is told to do leaves no room in its row for its progress. */
+int job_check_room(struct job *j);
 struct job *job_new(struct admin *a, enum job_kind kind);
 void job_free(struct job *j); /* joins its thread; nobody uses it any more */
 

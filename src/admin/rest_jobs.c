@@ -2,11 +2,11 @@
  *
  * /api/v1/load and /api/v1/free: submit a job, ask how it stands, list them, stop one.
  */
+#include "admin/filter.h"
 #include "admin/jobs.h"
 #include "base/clock.h"
 #include "base/uuid.h"
 #include "conf/conf.h"
-#include <regex.h>
 
 /* ---- what is to be done ---- */
 
@@ -65,16 +65,13 @@ static int take_bandwidth(const json_t *v, uint64_t *ret)
 
 static int take_regex(const json_t *v, char **ret)
 {
-    regex_t re;
-    char text[200];
+    struct filter *f;
     if (!json_is_string(v))
         return err_set(ERR_INVALID, "options.fileFilterRegex must be a string");
-    int e = regcomp(&re, json_string_value(v), REG_EXTENDED | REG_NOSUB);
-    if (e != 0) {
-        regerror(e, &re, text, sizeof text);
-        return err_set(ERR_INVALID, "options.fileFilterRegex: %s", text);
-    }
-    regfree(&re);
+    int code = filter_new(json_string_value(v), &f);
+    if (code < 0)
+        return err_prefix(code, "options.fileFilterRegex: ");
+    filter_free(f);
     *ret = str_dup(str_of(json_string_value(v)));
     return 0;
 }
@@ -146,7 +143,7 @@ static int fill_job(struct rest *r, struct job *j)
         j->alias = str_dup(str_of(j->index ? j->index : json_string_value(json_array_get(j->paths, 0))));
     j->start_ms = clock_wall_ms();
     uuid_new(j->id);
-    return 0;
+    return job_check_room(j);
 }
 
 /* ---- the calls ---- */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The error table and each thread's sentence. */
 #include "base/err.h"
+#include "base/str.h"
 #include "base/trace.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -35,6 +36,7 @@ int err_set(int code, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    str_clean(text);
     memcpy(detail.text, text, sizeof text);
     detail.code = code;
     errno = eno;
@@ -51,6 +53,7 @@ int err_prefix(int code, const char *fmt, ...)
     va_end(ap);
     if (n >= 0 && n < DETAIL_MAX)
         snprintf(text + n, sizeof text - (size_t)n, "%s", err_detail(code));
+    str_clean(text);
     memcpy(detail.text, text, sizeof text);
     detail.code = code;
     errno = eno;

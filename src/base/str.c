@@ -49,6 +49,42 @@ bool str_utf8(struct str s)
     return true;
 }
 
+/* Could the n bytes at p be the beginning of a character? */
+static bool utf8_begun(const unsigned char *p, size_t n)
+{
+    unsigned char c = p[0];
+    size_t whole = c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+    for (size_t i = 1; i < n; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return false;
+    return n < whole;
+}
+
+void str_clean(char *z)
+{
+    size_t len = strlen(z);
+    for (size_t i = 0; i < len;) {
+        const unsigned char *p = (const unsigned char *)z + i;
+        size_t n = utf8_len(p, len - i);
+        if (n == 0 && utf8_begun(p, len - i)) {
+            z[i] = 0;
+            return;
+        }
+        if (n == 0)
+            z[i] = '?';
+        i += n ? n : 1;
+    }
+}
+
+struct str str_cut(struct str s, size_t max)
+{
+    if (s.n <= max)
+        return s;
+    while (max && ((unsigned char)s.p[max] & 0xc0) == 0x80)
+        max--;
+    return str_mk(s.p, max);
+}
+
 bool str_u64(struct str s, uint64_t max, uint64_t *ret)
 {
     uint64_t v = 0;

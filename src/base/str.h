@@ -54,6 +54,11 @@ char *str_dup(struct str s);
 uint64_t str_hash(struct str s);
 /* True when s is valid UTF-8 without NUL (RFC 3629: no surrogates, no overlong forms). */
 bool str_utf8(struct str s);
+/* Make a text that was cut or came from elsewhere valid UTF-8, in place: what is left of a character at its end goes,
+ * other bytes that are none become '?'. */
+void str_clean(char *z);
+/* At most max bytes of s, not ending inside a character where s is UTF-8. */
+struct str str_cut(struct str s, size_t max);
 /* Unsigned decimal; false when empty, not all digits, or above max. */
 bool str_u64(struct str s, uint64_t max, uint64_t *ret);
 /* ASCII case-insensitive equality (HTTP names). */

@@ -145,9 +145,7 @@ static int requeue_tx(struct kv_tx *tx, void *arg)
         return 0;
     if (a->code) {
         q.attempts++;
-        q.error = str_of(a->error ? a->error : "");
-        if (q.error.n > 200)
-            q.error.n = 200;
+        q.error = str_cut(str_of(a->error ? a->error : ""), 200);
     }
     tx_queue(tx, it->kind, a->due, it->id, it->key, &q);
     return 0;

@@ -99,6 +99,7 @@ static void note_failure(struct persist *p, struct meta_persist *m, int r)
     m->code = r;
     m->unknown = err_info(r)->retry == ERR_RETRY_MAYBE || r == ERR_TIMEOUT;
     snprintf(m->error, sizeof m->error, "%s", err_detail(r));
+    str_clean(m->error);
     atomic_fetch_add(m->item.rec.attempts ? &p->upload_retries : &p->upload_failures, 1);
     persist_mount_down(p, m->mount, r);
     if (m->item.rec.attempts == 0 || m->item.rec.attempts % 8 == 7)

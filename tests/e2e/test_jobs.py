@@ -88,7 +88,7 @@ def test_options(make, ufs):
     assert [x["id"] for x in ask(f.admin_addr, f"/api/v1/load?lastKey={ids[0]}&count=1")[1]] == ids[1:2]
     listed = f.cli("job", "load", "--list").out.splitlines()
     assert listed[0].split() == ["JobId", "State", "Started", "Files", "Bytes", "Path"] and listed[1].split()[0] == ids[0]
-    for bad in ({"fileFilterRegex": "("}, {"verify": "yes"}, {"bandwidth": "fast"}, {"banana": 1}):
+    for bad in ({"fileFilterRegex": "("}, {"fileFilterRegex": "(a{1,255}){1,255}"}, {"verify": "yes"}, {"bandwidth": "fast"}, {"banana": 1}):
         status, j = submit(f, paths=["/demo/in"], options=bad)
         assert status == 400 and list(bad)[0] in j["error"]["message"] or "fast" in j["error"]["message"], j
     assert submit(f, paths=["/demo/none"])[0] == 404 and submit(f, paths=["s3://elsewhere/x"])[0] == 404
@@ -159,3 +159,42 @@ def test_a_stop_is_not_overwritten_by_an_older_state(make, ufs):
     proc.wait_for("the job to have written its phase", lambda: state(f, job)["state"] == "STOPPED")
     f.restart("kill")
     assert state(f, job)["state"] == "STOPPED"
+
+
+def test_a_job_is_refused_at_once_or_can_be_kept_to_its_end(make, ufs):
+    """What a job is told to do must leave room in its row for how far it came, wherever the limit lies."""
+    ufs.put("in/" + "x" * 200, b"x")
+    f = make({"/demo": ufs.uri()}, WB)
+    fits, too_long = 1, 100_000
+    last = None
+    while too_long - fits > 1:
+        n = (fits + too_long) // 2
+        status, j = submit(f, paths=["/demo/in"], alias="a" * n)
+        if status == 200:
+            fits, last = n, ended(f, j["id"])
+            assert (last["state"], last["errorMessage"]) == ("SUCCEEDED", ""), n
+        else:
+            too_long = n
+            assert status == 400 and "index" in j["error"]["message"], j
+    listed = len(ask(f.admin_addr, "/api/v1/load")[1])
+    assert submit(f, paths=["/demo/in"], alias="a" * too_long)[0] == 400
+    assert len(ask(f.admin_addr, "/api/v1/load")[1]) == listed, "a refused one is no job"
+    long = ["/demo/in/" + "y" * 240 + f"/{i}" for i in range(fits // 260 - 1)]
+    ufs.put("list", "\n".join(long).encode())
+    j = ended(f, submit(f, index="/demo/list", alias="b" * (fits - 100))[1]["id"])
+    assert j["failedFiles"] == len(long) and j["failures"] and "NoSuchKey" not in j["errorMessage"]
+    f.restart()
+    assert state(f, j["id"])["errorMessage"] == j["errorMessage"] and state(f, last["id"]) == last
+    assert len(ask(f.admin_addr, "/api/v1/load")[1]) == listed + 1
+
+
+@pytest.mark.parametrize("shift", range(3))
+def test_failures_are_cut_at_a_character(make, ufs, shift):
+    f = make({"/demo": ufs.uri()}, WB)
+    missing = "/demo/" + "x" * shift + ("\u20ac" * 80 + "/") * 2 + "n"
+    f.s3.put_object(Bucket="demo", Key="index", Body=missing.encode())
+    j = ended(f, submit(f, index="/demo/index")[1]["id"])
+    assert j["state"] == "FAILED" and [x["path"] for x in j["failures"]] == [missing]
+    assert j["errorMessage"].startswith(missing[:95]), j
+    f.restart()
+    assert state(f, j["id"])["errorMessage"] == j["errorMessage"]

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cm.h"
 #include "base/err.h"
+#include "base/str.h"
 #include "base/trace.h"
 #include "death.h"
 #include <pthread.h>
@@ -62,6 +63,24 @@ static void long_details_are_cut(void **state)
     assert_int_equal(strlen(err_detail(ERR_IO)), 511);
 }
 
+static void details_are_text(void **state)
+{
+    (void)state;
+    char big[2000];
+    for (size_t shift = 0; shift < 3; shift++) {
+        memset(big, 'x', shift);
+        for (size_t i = shift; i + 3 < sizeof big; i += 3)
+            memcpy(big + i, "\xe2\x82\xac", 4);
+        err_set(ERR_IO, "%s", big);
+        assert_true(str_utf8(str_of(err_detail(ERR_IO))));
+        assert_in_range(strlen(err_detail(ERR_IO)), 509, 511);
+        err_prefix(ERR_IO, "%.100s", big);
+        assert_true(str_utf8(str_of(err_detail(ERR_IO))));
+    }
+    err_set(ERR_IO, "the store said \xff");
+    assert_string_equal(err_detail(ERR_IO), "the store said ?");
+}
+
 static void *look(void *arg)
 {
     (void)arg;
@@ -121,15 +140,11 @@ static void broken_rules_abort_with_the_trace(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rows_are_reached_by_code),
-        cmocka_unit_test(other_values_are_bugs),
-        cmocka_unit_test(detail_belongs_to_its_code),
-        cmocka_unit_test(prefix_goes_before_what_is_remembered),
-        cmocka_unit_test(long_details_are_cut),
-        cmocka_unit_test(details_are_per_thread),
-        cmocka_unit_test(errno_maps),
-        cmocka_unit_test(try_returns_failures),
-        cmocka_unit_test(broken_rules_abort_with_the_trace),
+        cmocka_unit_test(rows_are_reached_by_code),   cmocka_unit_test(other_values_are_bugs),
+        cmocka_unit_test(detail_belongs_to_its_code), cmocka_unit_test(prefix_goes_before_what_is_remembered),
+        cmocka_unit_test(long_details_are_cut),       cmocka_unit_test(details_are_text),
+        cmocka_unit_test(details_are_per_thread),     cmocka_unit_test(errno_maps),
+        cmocka_unit_test(try_returns_failures),       cmocka_unit_test(broken_rules_abort_with_the_trace),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

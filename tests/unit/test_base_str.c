@@ -59,6 +59,35 @@ static void utf8_is_judged(void **state)
     assert_false(str_utf8(str_mk("a\0b", 3)));
 }
 
+static void texts_end_at_a_character(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {{"", ""},
+                                          {"abc", "abc"},
+                                          {"a\xc3\xa9", "a\xc3\xa9"},
+                                          {"a\xc3", "a"},
+                                          {"a\xe2\x82", "a"},
+                                          {"\xf0\x9f\x98", ""},
+                                          {"a\xff", "a?"},
+                                          {"a\xc3g", "a?g"},
+                                          {"\xa9\xa9"
+                                           "a\xe2\x82\xac",
+                                           "??a\xe2\x82\xac"},
+                                          {"\xed\xa0\x80", "???"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char z[20];
+        snprintf(z, sizeof z, "%s", rows[i][0]);
+        str_clean(z);
+        assert_string_equal(z, rows[i][1]);
+    }
+    const struct str s = STR("a\xe2\x82\xac"
+                             "b");
+    static const size_t ends[] = {0, 1, 1, 1, 4, 5, 5};
+    for (size_t n = 0; n < sizeof ends / sizeof *ends; n++)
+        assert_int_equal(str_cut(s, n).n, ends[n]);
+    assert_int_equal(str_cut(str_mk("\xa9\xa9\xa9", 3), 2).n, 0);
+}
+
 static void numbers_parse(void **state)
 {
     (void)state;
@@ -209,6 +238,7 @@ int main(void)
         cmocka_unit_test(copies_end_in_nul),
         cmocka_unit_test(hashes_differ),
         cmocka_unit_test(utf8_is_judged),
+        cmocka_unit_test(texts_end_at_a_character),
         cmocka_unit_test(numbers_parse),
         cmocka_unit_test(hex_goes_there_and_back),
         cmocka_unit_test(globs),
