@@ -207,6 +207,7 @@ struct fs_upload_info {
     struct str key;          /* relative to the bucket */
     const char *id;
     uint64_t start_ms;
+    struct str checksum;     /* its pair "x-amz-checksum-algorithm"; p NULL when it has none */
 };
 /* Uploads of a bucket in order of (key, id), after the given pair. */
 int fs_uploads(struct fs *fs, struct fs_at bucket, struct str prefix, struct str after_key, const char *after_id, size_t limit,

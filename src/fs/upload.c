@@ -468,6 +468,11 @@ static int give_upload(void *arg, const struct upload *u)
     char id[FS_UPLOAD_ID];
     str_hex(u->id, 16, id);
     struct fs_upload_info i = {.key = u->key, .id = id, .start_ms = u->start_ms};
+    struct cur c = cur_of(u->pairs);
+    struct str n, v;
+    while (pairs_next(&c, &n, &v))
+        if (str_eq(n, STR("x-amz-checksum-algorithm")))
+            i.checksum = v;
     return l->fn(l->arg, &i);
 }
 

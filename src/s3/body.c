@@ -87,7 +87,7 @@ static int open_sha256(struct s3_body *b)
     return 0;
 }
 
-static int open_md5(struct s3_body *b, bool document)
+static int open_md5(struct s3_body *b, enum s3_body_kind kind)
 {
     struct str md5 = s3_header_of(b->c, "Content-MD5");
     if (!md5.p)
@@ -95,7 +95,7 @@ static int open_md5(struct s3_body *b, bool document)
     if (!s3_base64_exact(md5, b->md5_want, 16))
         return err_set(ERR_INVALID_DIGEST, "The Content-MD5 you specified is not valid.");
     b->has_md5 = true;
-    if (document)
+    if (kind != BODY_OBJECT)
         b->md5 = digest_new(DIGEST_MD5);
     return 0;
 }
@@ -163,24 +163,26 @@ static int check_sdk_algorithm(const struct s3_body *b, enum s3_sum_kind k)
     return 0;
 }
 
-static int open_sum(struct s3_body *b, bool document)
+static int open_sum(struct s3_body *b, enum s3_body_kind kind)
 {
     enum s3_sum_kind k = SUM_NONE;
+    if (kind == BODY_PARTS)
+        return 0;
     TRY(find_sum_header(b, &k));
     TRY(find_sum_trailer(b, &k));
     TRY(check_sdk_algorithm(b, k));
     b->given = k != SUM_NONE;
-    s3_sum_begin(&b->sum, k == SUM_NONE && !document ? SUM_CRC64NVME : k);
+    s3_sum_begin(&b->sum, k == SUM_NONE && kind == BODY_OBJECT ? SUM_CRC64NVME : k);
     return 0;
 }
 
-int s3_body_open(struct s3_body *b, struct s3_call *c, bool document)
+int s3_body_open(struct s3_body *b, struct s3_call *c, enum s3_body_kind kind)
 {
     *b = (struct s3_body){.c = c, .size = UINT64_MAX, .sum.kind = SUM_NONE};
     TRY(open_source(b));
     TRY(open_sha256(b));
-    TRY(open_md5(b, document));
-    return open_sum(b, document);
+    TRY(open_md5(b, kind));
+    return open_sum(b, kind);
 }
 
 void s3_body_use(struct s3_body *b, enum s3_sum_kind k)
@@ -415,11 +417,11 @@ static int keep(void *arg, const void *p, size_t n)
     return 0;
 }
 
-int s3_body_xml(struct s3_call *c, const struct xml_calls *calls, void *arg, uint64_t max)
+int s3_body_xml(struct s3_call *c, enum s3_body_kind kind, const struct xml_calls *calls, void *arg, uint64_t max)
 {
     struct s3_body b AUTO_BODY = {0};
     struct xml_limits limits = {.max_bytes = max};
-    TRY(s3_body_open(&b, c, true));
+    TRY(s3_body_open(&b, c, kind));
     struct xml_reader *x = xml_reader_new(calls, arg, &limits);
     int r = each_piece(&b, max, feed, x);
     if (!r)
@@ -431,6 +433,6 @@ int s3_body_xml(struct s3_call *c, const struct xml_calls *calls, void *arg, uin
 int s3_body_text(struct s3_call *c, uint64_t max, struct buf *ret)
 {
     struct s3_body b AUTO_BODY = {0};
-    TRY(s3_body_open(&b, c, true));
+    TRY(s3_body_open(&b, c, BODY_DOCUMENT));
     return each_piece(&b, max, keep, ret);
 }

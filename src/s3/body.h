@@ -26,9 +26,14 @@ struct s3_body {
     char text[SUM_TEXT]; /* after s3_body_end: the checksum in base64 */
 };
 
-/* document: an XML body: Content-MD5 is checked here, and no checksum is computed that was not sent.
- * Errors of what the headers say: ERR_REQUEST, ERR_INVALID_DIGEST, ERR_LENGTH_REQUIRED, ERR_NOT_IMPLEMENTED .. */
-int s3_body_open(struct s3_body *b, struct s3_call *c, bool document);
+enum s3_body_kind {
+    BODY_OBJECT,   /* bytes of an object or a part */
+    BODY_DOCUMENT, /* XML: Content-MD5 is checked here, and no checksum is computed that was not sent */
+    BODY_PARTS /* the same of CompleteMultipartUpload, where x-amz-checksum-* is about the object and not checked here
+                */
+};
+/* Errors of what the headers say: ERR_REQUEST, ERR_INVALID_DIGEST, ERR_LENGTH_REQUIRED, ERR_NOT_IMPLEMENTED .. */
+int s3_body_open(struct s3_body *b, struct s3_call *c, enum s3_body_kind kind);
 /* Another checksum than CRC64NVME where the client sent none; before the first read. */
 void s3_body_use(struct s3_body *b, enum s3_sum_kind k);
 /* As http_body_read(). */
@@ -46,7 +51,7 @@ int s3_body_headers(const struct s3_body *b);
 /* All of it into a writer, then publish. The writer is gone in every case. */
 int s3_body_store(struct s3_body *b, struct fs_writer *w, struct fs_attr *ret);
 /* A document through a reader of XML, at most max bytes, checked. ERR_MALFORMED_XML also for an empty one. */
-int s3_body_xml(struct s3_call *c, const struct xml_calls *calls, void *arg, uint64_t max);
+int s3_body_xml(struct s3_call *c, enum s3_body_kind kind, const struct xml_calls *calls, void *arg, uint64_t max);
 /* A document into memory, checked. */
 int s3_body_text(struct s3_call *c, uint64_t max, struct buf *ret);
 /* ERR_REQUEST unless Content-MD5 or a checksum is there. */

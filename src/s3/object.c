@@ -159,8 +159,8 @@ static void latin1_to_utf8(struct buf *b, struct str s)
     }
 }
 
-/* Headers are ASCII. What a client sends beyond that S3 gives back as an encoded word (RFC 2047); kept like that from the
- * start, a value is the same before and after it was reloaded from a store. */
+/* Headers are ASCII. What a client sends beyond that S3 gives back as an encoded word (RFC 2047); kept like that from
+ * the start, a value is the same before and after it was reloaded from a store. */
 static struct str encoded_word(struct s3_call *c, struct str v)
 {
     struct buf utf8 AUTO_BUF = {0}, b AUTO_BUF = {0};
@@ -205,6 +205,31 @@ static int check_meta_size(const struct s3_pairs *ps)
     return 0;
 }
 
+/* SDKs move x-amz-* headers into the query when they presign, and S3 reads metadata and tags in both places. Checksums
+ * it does not: the SDK for JavaScript puts in that of an empty body. NULL at the end. */
+static const struct s3_uri_pair *hoisted(const struct s3_call *c, size_t i)
+{
+    bool presigned = s3_param(c, "X-Amz-Signature").n > 0;
+    return presigned && i < c->query.n ? &c->query.pair[i] : NULL;
+}
+
+static struct str hoisted_value(const struct s3_call *c, const char *name)
+{
+    const struct s3_uri_pair *p;
+    for (size_t i = 0; (p = hoisted(c, i)); i++)
+        if (str_ieq(p->name, str_of(name)))
+            return p->value;
+    return (struct str){NULL, 0};
+}
+
+static void add_hoisted_meta(struct s3_pairs *ps)
+{
+    const struct s3_uri_pair *p;
+    for (size_t i = 0; (p = hoisted(ps->c, i)); i++)
+        if (is_meta(p->name) && !find(ps, s3_call_lower(ps->c, p->name)))
+            add_meta(ps, &(struct http_header){.name = p->name, .value = p->value});
+}
+
 int s3_pairs_headers(struct s3_pairs *ps)
 {
     for (int i = 0; i < SYSTEMS; i++)
@@ -212,6 +237,7 @@ int s3_pairs_headers(struct s3_pairs *ps)
     for (size_t i = 0; i < http_header_count(ps->c->rq); i++)
         if (is_meta(http_header_at(ps->c->rq, i)->name))
             add_meta(ps, http_header_at(ps->c->rq, i));
+    add_hoisted_meta(ps);
     return check_meta_size(ps);
 }
 
@@ -232,6 +258,8 @@ int s3_pairs_tagging(struct s3_pairs *ps)
     struct s3_tags t AUTO_TAGS = {0};
     struct buf b AUTO_BUF = {0};
     struct str header = s3_header_of(ps->c, "x-amz-tagging");
+    if (!header.p)
+        header = hoisted_value(ps->c, "x-amz-tagging");
     if (!header.n)
         return 0;
     TRY(s3_tags_from_header(&t, header, ps->c->s3->set.tag_limits));
@@ -297,6 +325,9 @@ int s3_refuse_unbuilt(struct s3_call *c)
         if (h->name.n > 6 && str_ieq(str_mk(h->name.p, 6), STR("x-amz-")))
             TRY(refuse_header(h));
     }
+    const struct s3_uri_pair *p;
+    for (size_t i = 0; (p = hoisted(c, i)); i++)
+        TRY(refuse_header(&(struct http_header){.name = p->name, .value = p->value}));
     return 0;
 }
 

@@ -30,7 +30,7 @@ struct complete {
 
 static int read_document(struct complete *k)
 {
-    TRY(s3_body_xml(k->c, &s3_complete_calls, &k->doc, DOCUMENT_MAX));
+    TRY(s3_body_xml(k->c, BODY_PARTS, &s3_complete_calls, &k->doc, DOCUMENT_MAX));
     if (!k->doc.n)
         return err_set(ERR_MALFORMED_XML, "CompleteMultipartUpload names no Part");
     return 0;
@@ -78,17 +78,42 @@ static int sum_parts(struct complete *k)
     return r == ERR_NO_UPLOAD ? 0 : r;
 }
 
+/* S3 takes a composite checksum with "-N" behind it and without. */
+static bool sum_is(const struct complete *k, struct str said)
+{
+    struct str text = str_of(k->text);
+    const char *dash = strchr(k->text, '-');
+    return str_eq(said, text) || (dash && str_eq(said, str_mk(text.p, (size_t)(dash - text.p))));
+}
+
+static int check_sum(const struct complete *k)
+{
+    struct str type = s3_header_of(k->c, "x-amz-checksum-type");
+    const struct s3_sum_info *want = s3_sum_info(k->want.kind);
+    if (type.p && !str_eq(type, str_of(s3_upload_sum_type(&k->want))))
+        return err_set(ERR_BAD_DIGEST, "The upload was created with the checksum type %s.",
+                       s3_upload_sum_type(&k->want));
+    for (int kind = 0; kind < SUM_KINDS; kind++) {
+        const struct s3_sum_info *i = s3_sum_info(kind);
+        struct str said = s3_header_of(k->c, i->header);
+        if (said.p && i != want)
+            return err_set(ERR_REQUEST,
+                           "Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: %s",
+                           want->name, i->name);
+        if (said.p && !sum_is(k, said))
+            return err_set(ERR_BAD_DIGEST, "The %s you specified did not match the calculated checksum.", i->name);
+    }
+    return 0;
+}
+
 /* What the client says of the whole object. */
 static int check_whole(const struct complete *k)
 {
-    struct str want = s3_header_of(k->c, s3_sum_info(k->want.kind)->header),
-               size = s3_header_of(k->c, "x-amz-mp-object-size");
+    struct str size = s3_header_of(k->c, "x-amz-mp-object-size");
     uint64_t n;
     if (!k->text[0])
         return 0;
-    if (want.p && !str_eq(want, str_of(k->text)))
-        return err_set(ERR_BAD_DIGEST, "The %s you specified did not match the calculated checksum.",
-                       s3_sum_info(k->want.kind)->name);
+    TRY(check_sum(k));
     if (size.p && (!str_u64(size, UINT64_MAX, &n) || n != k->bytes))
         return err_set(ERR_REQUEST,
                        "The provided 'x-amz-mp-object-size' header value does not match what was computed: %llu",

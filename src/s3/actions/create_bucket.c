@@ -13,7 +13,7 @@ static int read_document(struct s3_call *c)
     struct xml_calls calls = {NULL, NULL, NULL};
     if (http_content_length(c->rq) == 0)
         return 0;
-    return s3_body_xml(c, &calls, NULL, DOCUMENT_MAX);
+    return s3_body_xml(c, BODY_DOCUMENT, &calls, NULL, DOCUMENT_MAX);
 }
 
 static int set_location(struct s3_call *c)

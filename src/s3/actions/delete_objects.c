@@ -13,14 +13,14 @@ enum { DOCUMENT_MAX = 12 << 20 };
 static int demand_sum(struct s3_call *c)
 {
     struct s3_body b AUTO_BODY = {0};
-    TRY(s3_body_open(&b, c, true));
+    TRY(s3_body_open(&b, c, BODY_DOCUMENT));
     return s3_body_demand_sum(&b);
 }
 
 static int read_request(struct s3_delete_doc *r)
 {
     TRY(demand_sum(r->c));
-    TRY(s3_body_xml(r->c, &s3_delete_calls, r, DOCUMENT_MAX));
+    TRY(s3_body_xml(r->c, BODY_DOCUMENT, &s3_delete_calls, r, DOCUMENT_MAX));
     if (!r->n)
         return err_set(ERR_MALFORMED_XML, "Delete names no Object");
     return 0;

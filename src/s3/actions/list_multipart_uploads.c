@@ -3,6 +3,7 @@
  * ListMultipartUploads: by key, then by id. A delimiter rolls up here, as list.c does it.
  */
 #include "s3/list.h"
+#include "s3/upload.h"
 
 enum { STOP = 1 };
 
@@ -15,6 +16,15 @@ struct page {
     char id[FS_UPLOAD_ID];
 };
 
+static void write_sum(struct buf *b, const struct fs_upload_info *u)
+{
+    struct s3_upload_sum sum;
+    if (!u->checksum.p || !s3_upload_sum_parse(STR("x-amz-checksum-algorithm"), u->checksum, &sum))
+        return;
+    xml_textz(b, "ChecksumAlgorithm", s3_sum_info(sum.kind)->name);
+    xml_textz(b, "ChecksumType", s3_upload_sum_type(&sum));
+}
+
 static void write_upload(struct page *p, const struct fs_upload_info *u)
 {
     struct buf *b = &p->uploads;
@@ -25,6 +35,7 @@ static void write_upload(struct page *p, const struct fs_upload_info *u)
     s3_xml_owner(b, "Owner", p->c);
     xml_textz(b, "StorageClass", "STANDARD");
     xml_time(b, "Initiated", u->start_ms);
+    write_sum(b, u);
     xml_close(b, "Upload");
 }
 

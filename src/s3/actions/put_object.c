@@ -23,7 +23,7 @@ int s3_put_object(struct s3_call *c)
     TRY(s3_refuse_unbuilt(c));
     TRY(s3_pairs_headers(&ps));
     TRY(s3_pairs_tagging(&ps));
-    TRY(s3_body_open(&b, c, false));
+    TRY(s3_body_open(&b, c, BODY_OBJECT));
     TRY(store(c, &b, &ps, &a));
     TRY(s3_set_etag(c, "ETag", s3_etag(&a)));
     TRY(s3_set_state(c, &a));

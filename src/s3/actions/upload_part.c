@@ -32,7 +32,7 @@ int s3_upload_part(struct s3_call *c)
     struct s3_body b AUTO_BODY = {0};
     struct fs_attr a;
     TRY(s3_refuse_unbuilt(c));
-    TRY(s3_body_open(&b, c, false));
+    TRY(s3_body_open(&b, c, BODY_OBJECT));
     TRY(store(c, &b, &a));
     TRY(s3_set_etag(c, "ETag", a.etag));
     if (b.sum.kind != SUM_NONE)
