@@ -22,8 +22,9 @@ struct dir {
     char *marker; /* a name that must exist in the root, or NULL */
     dev_t dev;
     ino_t ino;
-    bool xattr;   /* the file system keeps user.* attributes */
-    bool network; /* an error of rename or unlink may come from a lost answer */
+    bool xattr;    /* the file system keeps user.* attributes */
+    bool nameless; /* files can be made without a name and linked later */
+    bool network;  /* an error of rename or unlink may come from a lost answer */
     uint64_t deadline_ms;
     _Atomic uint64_t temp_no;
     struct lock lock;                   /* RANK_UFS: windows, syncs */
@@ -55,6 +56,7 @@ void dir_prune(struct dir *d, struct str key); /* remove parents of key that wer
 
 /* dir_attr.c: all take O_PATH or real descriptors */
 bool dir_attr_probe(int fd);
+int dir_attr_add_meta(struct dir *d, int fd, const struct ufs_meta *meta);
 int dir_attr_set_meta(struct dir *d, int fd, const struct ufs_meta *meta); /* replaces all pairs */
 void dir_attr_each(struct dir *d, int fd, ufs_meta_fn *fn, void *arg);
 int dir_attr_copy(struct dir *d, int from, int to); /* the pairs only */
@@ -72,6 +74,7 @@ int dir_copy(struct ufs_layer *l, uint64_t until, struct str src, struct str dst
              struct ufs_stat *ret);
 int dir_rename(struct ufs_layer *l, uint64_t until, struct str src, struct str dst);
 int dir_tmp_open(struct dir *d, int *ret_fd); /* made when it is not there */
+bool dir_nameless_probe(int tmp);             /* tried in that directory */
 
 /* dir_list.c */
 int dir_list(struct ufs_layer *l, uint64_t until, const struct ufs_list_args *a, ufs_entry_fn *fn, void *arg,

@@ -64,13 +64,28 @@ static int remove_one(void *arg, const char *name)
     return removexattr(p.p, name) == 0 || errno == ENODATA ? 0 : attr_error(name);
 }
 
+/* A real descriptor needs no walk through /proc. */
+static int set_attr(int fd, const char *name, const void *value, size_t n)
+{
+    if (fsetxattr(fd, name, value, n, 0) == 0)
+        return 0;
+    struct proc_path p = proc(fd);
+    return errno == EBADF && setxattr(p.p, name, value, n, 0) == 0 ? 0 : attr_error(name);
+}
+
 static int set_pair(int fd, struct str header, struct str value)
 {
-    struct proc_path p = proc(fd);
     struct buf name AUTO_BUF = {0};
     buf_putz(&name, DIR_XATTR_META);
     buf_str_add(&name, header);
-    return setxattr(p.p, name.p, value.n ? value.p : "", value.n, 0) == 0 ? 0 : attr_error(name.p);
+    return set_attr(fd, name.p, value.n ? value.p : "", value.n);
+}
+
+int dir_attr_add_meta(struct dir *d, int fd, const struct ufs_meta *meta)
+{
+    for (size_t i = 0; i < meta->n && d->xattr; i++)
+        TRY(set_pair(fd, meta->pair[i].name, meta->pair[i].value));
+    return 0;
 }
 
 int dir_attr_set_meta(struct dir *d, int fd, const struct ufs_meta *meta)
@@ -78,9 +93,7 @@ int dir_attr_set_meta(struct dir *d, int fd, const struct ufs_meta *meta)
     if (!d->xattr)
         return 0;
     TRY(each_name(fd, remove_one, &fd));
-    for (size_t i = 0; i < meta->n; i++)
-        TRY(set_pair(fd, meta->pair[i].name, meta->pair[i].value));
-    return 0;
+    return dir_attr_add_meta(d, fd, meta);
 }
 
 struct each {
@@ -137,19 +150,19 @@ static uint64_t mtime_ns(const struct stat *s)
 
 int dir_attr_set_etag(struct dir *d, int fd, const char *etag)
 {
-    struct proc_path p = proc(fd);
     struct stat s;
     char v[160];
     if (!d->xattr)
         return 0;
     if (!etag || !*etag) {
+        struct proc_path p = proc(fd);
         removexattr(p.p, DIR_XATTR_ETAG);
         return 0;
     }
     if (fstat(fd, &s) < 0)
         return err_set(err_from_errno(errno), "fstat: %s", strerror(errno));
     int n = snprintf(v, sizeof v, "%s %" PRIu64 " %" PRIu64, etag, (uint64_t)s.st_size, mtime_ns(&s));
-    return setxattr(p.p, DIR_XATTR_ETAG, v, (size_t)n, 0) == 0 ? 0 : attr_error(DIR_XATTR_ETAG);
+    return set_attr(fd, DIR_XATTR_ETAG, v, (size_t)n);
 }
 
 void dir_attr_etag(struct dir *d, int fd, const struct stat *s, char ret[72])

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Directory driver: everything that makes a key appear. A temporary file below .forebay/tmp is written whole, with its
- * attributes and times, then renamed into place: no other program sees a half object. Steps and what a crash leaves:
+ * Directory driver: everything that makes a key appear. A temporary file is written whole, with its attributes and
+ * times, and then gets the key's name: no other program sees a half object. Steps and what a crash leaves:
  *
- *   temporary written    a stray file below .forebay/tmp, removed at a later open
- *   parents made         empty directories marked as implied, removed by the next delete of a key below, or used again
- *   renamed              the object, whole; durable for power loss after ufs_sync()
+ *   temporary written    nothing when it has no name (O_TMPFILE); else a stray file below .forebay/tmp, removed at a
+ * later open parents made         empty directories marked as implied, removed by the next delete of a key below, or
+ * used again given a temporary name, where it replaces an object: link(2) does not; a stray file as above linked or
+ * renamed    the object, whole; durable for power loss after ufs_sync()
+ *
+ * Without a name because that is cheaper: one directory changes instead of two, renames between directories of a file
+ * system wait for each other, and inodes lie near their directory instead of all near .forebay/tmp.
  *
  * Nothing is changed before it is known that the tree can hold the key. A writer belongs to one thread at a time.
  */
@@ -26,8 +30,8 @@
 
 struct dir_writer {
     struct str key; /* own copy */
-    int tmp, fd;    /* fd -1: a directory marker */
-    char temp[64];
+    int tmp, fd;    /* fd -1: a directory marker; tmp: the directory of temp */
+    char temp[64];  /* "": the file has no name yet, or its own */
     uint64_t mtime_ms;
     struct digest *md5; /* NULL: nothing to compare */
     unsigned char want[16];
@@ -59,14 +63,39 @@ int dir_tmp_open(struct dir *d, int *ret_fd)
     return 0;
 }
 
-static int temp_create(struct dir *d, struct dir_writer *w)
+static void temp_name(struct dir *d, struct dir_writer *w)
 {
-    TRY(dir_tmp_open(d, &w->tmp));
     uint64_t nonce;
     if (getrandom(&nonce, sizeof nonce, 0) != sizeof nonce)
         nonce = clock_mono_ns();
     snprintf(w->temp, sizeof w->temp, "%x-%llx-%llx", (unsigned)getpid(), (unsigned long long)nonce,
              (unsigned long long)atomic_fetch_add(&d->temp_no, 1));
+}
+
+static int link_nameless(int fd, int dir, const char *name)
+{
+    char self[40];
+    snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+    return linkat(AT_FDCWD, self, dir, name, AT_SYMLINK_FOLLOW);
+}
+
+bool dir_nameless_probe(int tmp)
+{
+    char name[64];
+    AUTO_CLOSE int fd = openat(tmp, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    snprintf(name, sizeof name, "probe-%x-%llx", (unsigned)getpid(), (unsigned long long)clock_mono_ns());
+    return fd >= 0 && link_nameless(fd, tmp, name) == 0 && unlinkat(tmp, name, 0) == 0;
+}
+
+/* parent: where it is going to lie, if that is there already (else -1). */
+static int temp_create(struct dir *d, struct dir_writer *w, int parent)
+{
+    if (d->nameless)
+        w->fd = openat(parent < 0 ? d->root : parent, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
+    if (w->fd >= 0)
+        return 0; /* no: another file system is mounted there, perhaps */
+    TRY(dir_tmp_open(d, &w->tmp));
+    temp_name(d, w);
     w->fd = openat(w->tmp, w->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (w->fd < 0) {
         w->temp[0] = 0;
@@ -144,15 +173,15 @@ static int place_check(struct dir *d, struct str key, int parent, const char *na
     return 0;
 }
 
-static int early_check(struct dir *d, struct str key)
+/* *ret_parent: as parent_check. */
+static int early_check(struct dir *d, struct str key, int *ret_parent)
 {
-    AUTO_CLOSE int parent = -1;
     char name[256];
     struct stat s;
     bool exists;
     TRY(dir_root_check(d));
-    TRY(parent_check(d, key, &parent, name));
-    return parent < 0 ? 0 : place_check(d, key, parent, name, &exists, &s);
+    TRY(parent_check(d, key, ret_parent, name));
+    return *ret_parent < 0 ? 0 : place_check(d, key, *ret_parent, name, &exists, &s);
 }
 
 /* --- parents */
@@ -228,13 +257,28 @@ static int rename_new(int from_dir, const char *from, int to_dir, const char *to
     return unlinkat(from_dir, from, 0);
 }
 
+/* A file without a name gets one below .forebay/tmp, from where it can be renamed over another. */
+static int give_temp_name(struct dir *d, struct dir_writer *w)
+{
+    TRY(dir_tmp_open(d, &w->tmp));
+    temp_name(d, w);
+    if (link_nameless(w->fd, w->tmp, w->temp) == 0)
+        return FAULT(UFS_DIR_NAMED);
+    w->temp[0] = 0;
+    return dir_error(d, errno, "making a temporary file for", w->key);
+}
+
 static int give_name(struct dir *d, struct dir_writer *w, const struct ufs_put_opts *o, int parent, const char *name)
 {
     struct stat s;
     bool exists;
     TRY(place_check(d, w->key, parent, name, &exists, &s));
     TRY(holds(o, exists, &s));
-    int r = o->if_none_match ? rename_new(w->tmp, w->temp, parent, name) : renameat(w->tmp, w->temp, parent, name);
+    if (!w->temp[0] && exists)
+        TRY(give_temp_name(d, w));
+    int r = !w->temp[0]        ? link_nameless(w->fd, parent, name)
+            : o->if_none_match ? rename_new(w->tmp, w->temp, parent, name)
+                               : renameat(w->tmp, w->temp, parent, name);
     if (r == 0) {
         w->temp[0] = 0;
         return 0;
@@ -284,9 +328,9 @@ static int place(struct dir *d, struct dir_writer *w, const struct ufs_put_opts 
 
 /* --- writer */
 
-static int begin_file(struct dir *d, struct dir_writer *w, const struct ufs_put_opts *o)
+static int begin_file(struct dir *d, struct dir_writer *w, const struct ufs_put_opts *o, int parent)
 {
-    TRY(temp_create(d, w));
+    TRY(temp_create(d, w, parent));
     if (o->size != UFS_SIZE_UNKNOWN && o->size >= PREALLOCATE &&
         fallocate(w->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)o->size) < 0 && (errno == ENOSPC || errno == EDQUOT))
         return dir_error(d, errno, "reserving space for", w->key);
@@ -294,19 +338,20 @@ static int begin_file(struct dir *d, struct dir_writer *w, const struct ufs_put_
         w->md5 = digest_new(DIGEST_MD5);
         memcpy(w->want, o->md5, sizeof w->want);
     }
-    return dir_attr_set_meta(d, w->fd, &o->meta);
+    return dir_attr_add_meta(d, w->fd, &o->meta);
 }
 
 int dir_begin(struct ufs_layer *l, struct str key, const struct ufs_put_opts *o, void **ret)
 {
     struct dir *d = (struct dir *)l;
+    AUTO_CLOSE int parent = -1;
     struct dir_writer *w = writer_new(key);
     w->mtime_ms = o->mtime_ms;
-    int r = early_check(d, key);
+    int r = early_check(d, key, &parent);
     if (r == 0 && str_ends(key, STR("/")))
         ufs_meta_keep(&w->meta, &o->meta);
     else if (r == 0)
-        r = begin_file(d, w, o);
+        r = begin_file(d, w, o, parent);
     if (r < 0) {
         writer_free(w);
         return r;
@@ -350,14 +395,11 @@ static int check_md5(struct dir_writer *w)
 static int set_times(struct dir *d, struct dir_writer *w)
 {
     struct timespec now, t[2] = {{.tv_nsec = UTIME_OMIT}};
-    uint32_t salt = 0;
     clock_gettime(CLOCK_REALTIME, &now);
     t[1] = now;
     if (w->mtime_ms) {
-        if (getrandom(&salt, sizeof salt, 0) != sizeof salt)
-            salt = (uint32_t)now.tv_nsec;
         t[1].tv_sec = (time_t)(w->mtime_ms / 1000);
-        t[1].tv_nsec = (long)(w->mtime_ms % 1000 * 1000000 + salt % 1000000);
+        t[1].tv_nsec = (long)(w->mtime_ms % 1000 * 1000000) + now.tv_nsec % 1000000;
     }
     return futimens(w->fd, t) == 0 ? 0 : dir_error(d, errno, "setting the time of", w->key);
 }
@@ -422,13 +464,13 @@ static int copy_bytes(struct dir *d, struct dir_writer *w, int from, uint64_t si
     return 0;
 }
 
-static int copy_file(struct dir *d, struct dir_writer *w, int src, const struct stat *s)
+static int copy_file(struct dir *d, struct dir_writer *w, int src, const struct stat *s, int parent)
 {
     char etag[72];
     AUTO_CLOSE int from = dir_reopen(src, O_RDONLY);
     if (from < 0)
         return dir_error(d, errno, "opening the source of", w->key);
-    TRY(temp_create(d, w));
+    TRY(temp_create(d, w, parent));
     TRY(copy_bytes(d, w, from, (uint64_t)s->st_size));
     TRY(dir_attr_copy(d, from, w->fd));
     dir_attr_etag(d, from, s, etag);
@@ -441,8 +483,9 @@ static int copy_to(struct dir *d, struct dir_writer *w, int src, const struct st
 {
     static const struct ufs_put_opts any = {0};
     struct stat now;
-    TRY(early_check(d, w->key));
-    TRY(copy_file(d, w, src, s));
+    AUTO_CLOSE int parent = -1;
+    TRY(early_check(d, w->key, &parent));
+    TRY(copy_file(d, w, src, s, parent));
     TRY(place(d, w, &any));
     if (fstat(w->fd, &now) < 0)
         return dir_error(d, errno, "stat of", w->key);

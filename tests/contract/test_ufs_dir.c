@@ -404,24 +404,24 @@ static void die_at(struct world *w, const char *fault)
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
-static void crashes_between_steps(void **state)
+/* strays: what a crash before the name leaves. */
+static void crash_between_steps(struct world *w, size_t strays)
 {
     static const struct clock_ops later = {later_wall, real_mono, no_sleep, NULL};
-    struct world *w = *state;
     struct ufs *u;
 
     die_at(w, "ufs.dir.temp:kill");
     assert_keys(w->u, "", 0, "");
-    assert_int_equal(count_temps(w), 1);
+    assert_int_equal(count_temps(w), strays);
     die_at(w, "ufs.dir.parent:kill");
     assert_keys(w->u, "", 0, "a/b/"); /* parents without the file yet: implied, gone with the next delete below */
-    assert_int_equal(count_temps(w), 2);
+    assert_int_equal(count_temps(w), 2 * strays);
     ASSERT_OK(put(w->u, "a/b/k", "old"));
-    die_at(w, "ufs.dir.parent:kill");
+    die_at(w, strays ? "ufs.dir.parent:kill" : "ufs.dir.named:kill"); /* link(2) does not replace */
     assert_text(w->u, "a/b/k", "old");
     ASSERT_OK(world_open(w, 60000, &u)); /* too young to be called stray */
     ufs_close(u);
-    assert_int_equal(count_temps(w), 3);
+    assert_int_equal(count_temps(w), 2 * strays + 1);
     hours = 1;
     clock_use(&later);
     ASSERT_OK(world_open(w, 60000, &u));
@@ -435,6 +435,32 @@ static void crashes_between_steps(void **state)
     assert_keys(w->u, "", 0, "");
 }
 
+static void crashes_between_steps(void **state)
+{
+    crash_between_steps(*state, 0);
+}
+
+/* As on file systems without O_TMPFILE. */
+static void files_always_have_names(void **state)
+{
+    struct world *w = *state;
+    struct ufs_stat st;
+
+    w->u = ufs_close(w->u);
+    fault_arm("ufs.dir.nameless:error IO*0");
+    ASSERT_OK(world_open(w, 0, &w->u));
+    crash_between_steps(w, 1);
+    ASSERT_OK(put(w->u, "x/k", "one"));
+    ASSERT_OK(put(w->u, "x/k", "two"));
+    ASSERT_CODE(put_opts(w->u, "x/k", "three", 5, (struct ufs_put_opts){.if_none_match = true}, NULL), ERR_PRECONDITION);
+    ASSERT_OK(put_opts(w->u, "x/n", "new", 3, (struct ufs_put_opts){.if_none_match = true}, NULL));
+    ASSERT_OK(ufs_copy(w->u, STR("x/k"), STR("c"), NULL, &st));
+    fault_arm(NULL);
+    assert_text(w->u, "c", "two");
+    assert_keys(w->u, "", 0, "c x/k x/n");
+    assert_int_equal(count_temps(w), 0);
+}
+
 static void errors_between_steps(void **state)
 {
     struct world *w = *state;
@@ -444,6 +470,8 @@ static void errors_between_steps(void **state)
     fault_arm("ufs.dir.temp:error NO_SPACE*0");
     ASSERT_CODE(put(w->u, "k", "new"), ERR_NO_SPACE);
     ASSERT_CODE(ufs_copy(w->u, STR("k"), STR("c"), NULL, &st), ERR_NO_SPACE);
+    fault_arm("ufs.dir.named:error IO*0");
+    ASSERT_CODE(put(w->u, "k", "new"), ERR_IO);
     fault_arm("ufs.dir.parent:error IO*0");
     ASSERT_CODE(put(w->u, "k", "new"), ERR_IO);
     ASSERT_CODE(ufs_copy(w->u, STR("k"), STR("c"), NULL, &st), ERR_IO);
@@ -707,6 +735,7 @@ int main(int argc, char **argv)
         TEST(implied_and_explicit_directories),
         TEST(a_directory_larger_than_a_window),
         TEST(crashes_between_steps),
+        TEST(files_always_have_names),
         TEST(errors_between_steps),
         TEST(directories_that_come_and_go),
         TEST(one_of_many_wins),
