@@ -100,6 +100,21 @@ static int open_md5(struct s3_body *b, enum s3_body_kind kind)
     return 0;
 }
 
+/* Of the algorithms that are not built none may pass unverified. */
+static int refuse_other_sums(const struct s3_call *c)
+{
+    static const char *const about[] = {"x-amz-checksum-algorithm", "x-amz-checksum-mode", "x-amz-checksum-type"};
+    for (size_t i = 0; i < http_header_count(c->rq); i++) {
+        struct str name = http_header_at(c->rq, i)->name;
+        bool sum = name.n > 15 && str_ieq(str_mk(name.p, 15), STR("x-amz-checksum-"));
+        for (size_t j = 0; j < sizeof about / sizeof *about; j++)
+            sum &= !str_ieq(name, str_of(about[j]));
+        if (sum && s3_sum_by_header(name) == SUM_NONE)
+            return err_set(ERR_NOT_IMPLEMENTED, "The checksum %.*s is not implemented", STR_ARG(name));
+    }
+    return 0;
+}
+
 static int find_sum_header(struct s3_body *b, enum s3_sum_kind *ret)
 {
     for (int k = 0; k < SUM_KINDS; k++) {
@@ -166,6 +181,7 @@ static int check_sdk_algorithm(const struct s3_body *b, enum s3_sum_kind k)
 static int open_sum(struct s3_body *b, enum s3_body_kind kind)
 {
     enum s3_sum_kind k = SUM_NONE;
+    TRY(refuse_other_sums(b->c));
     if (kind == BODY_PARTS)
         return 0;
     TRY(find_sum_header(b, &k));

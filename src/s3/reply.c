@@ -61,11 +61,48 @@ static bool knows_size(const struct s3_call *c, int code)
     return code == ERR_RANGE && c->out_of != UINT64_MAX;
 }
 
+/* Of a request with several conditions the one that failed is not known: NULL. */
+static const char *only_condition_of_write(const struct s3_call *c)
+{
+    static const char *const names[] = {"If-Match",
+                                        "If-None-Match",
+                                        "x-amz-copy-source-If-Match",
+                                        "x-amz-copy-source-If-None-Match",
+                                        "x-amz-copy-source-If-Modified-Since",
+                                        "x-amz-copy-source-If-Unmodified-Since"};
+    const char *found = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (!s3_header_of(c, names[i]).p)
+            continue;
+        if (found)
+            return NULL;
+        found = names[i];
+    }
+    return found;
+}
+
+static const char *failed_condition(const struct s3_call *c)
+{
+    if (!str_eq(http_method(c->rq), STR("GET")))
+        return only_condition_of_write(c);
+    return s3_header_of(c, "If-Match").p ? "If-Match"
+                                         : "If-Unmodified-Since"; /* which does not count beside the other */
+}
+
+/* What clients read beyond code and message. */
+static void add_particulars(const struct s3_call *c, int code, struct buf *b)
+{
+    const char *condition = code == ERR_PRECONDITION ? failed_condition(c) : NULL;
+    if (knows_size(c, code)) /* clients of the AWS CRT learn from this that an object is empty */
+        xml_u64(b, "ActualObjectSize", c->out_of);
+    if (condition) /* s3fs: "exists already" is a failed If-None-Match */
+        xml_textz(b, "Condition", condition);
+}
+
 static int reply_error_body(struct s3_call *c, const struct err_info *e, int code)
 {
     struct buf b AUTO_BUF = {0}, more AUTO_BUF = {0};
-    if (knows_size(c, code)) /* clients of the AWS CRT learn from this that an object is empty */
-        xml_u64(&more, "ActualObjectSize", c->out_of);
+    add_particulars(c, code, &more);
     s3_error_xml(&b, e->s3_code, err_detail(code), http_path_raw(c->rq), http_request_id(c->rq), buf_str(&more));
     return s3_reply_xml(c, e->http, &b);
 }

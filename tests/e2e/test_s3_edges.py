@@ -56,6 +56,31 @@ def test_precedence_of_conditions(raw, method):
         assert status != 304 or (a.body == b"" and a.headers["etag"] == e)
 
 
+@pytest.mark.parametrize("method, headers, named", [
+    ("PUT", {"If-None-Match": "*"}, "If-None-Match"),
+    ("PUT", {"If-Match": '"0"'}, "If-Match"),
+    ("DELETE", {"If-Match": '"0"'}, "If-Match"),
+    ("GET", {"If-Match": '"0"', "If-None-Match": '"0"', "If-Unmodified-Since": NEW}, "If-Match"),
+    ("GET", {"If-Unmodified-Since": OLD}, "If-Unmodified-Since"),
+    ("PUT", {"x-amz-copy-source": "demo/named", "x-amz-copy-source-if-match": '"0"'}, "x-amz-copy-source-If-Match"),
+    ("PUT", {"x-amz-copy-source": "demo/named", "x-amz-copy-source-if-none-match": "*"}, "x-amz-copy-source-If-None-Match"),
+    ("PUT", {"If-Match": '"0"', "If-None-Match": '"0"'}, None),  # one of them: which, the answer does not say
+])
+def test_the_condition_that_failed_is_named(raw, method, headers, named):
+    """s3fs tells "exists already" from other failures by it."""
+    raw.put("demo", "named", b"x")
+    a = raw.request(method, "demo", "named", headers=headers, body=b"y" if method == "PUT" and "x-amz-copy-source" not in headers else b"")
+    assert (a.status, a.code, a.xml().findtext("Condition")) == (412, "PreconditionFailed", named)
+
+
+@pytest.mark.parametrize("header", ["x-amz-checksum-sha512", "x-amz-checksum-md5", "x-amz-checksum-xxhash3", "x-amz-checksum-xxhash64"])
+def test_a_checksum_that_cannot_be_verified_is_refused(raw, header):
+    """S3's newer algorithms: what a client wants checked is never let pass unchecked."""
+    a = raw.put("demo", "newer", b"x", {header: "AAAAAAAAAAA="})
+    assert (a.status, a.code) == (501, "NotImplemented")
+    assert raw.head("demo", "newer").status == 404
+
+
 def test_a_range_beyond_the_end_says_how_long_the_object_is(raw):
     raw.put("demo", "r", b"0123456789")
     a = raw.get("demo", "r", {"Range": "bytes=10-"})
