@@ -8,7 +8,7 @@
 #include "s3/form.h"
 #include "base/mem.h"
 
-enum { BUFFER = 64 * 1024, FIELDS_MAX = 20 * 1024, LINE_MAX_BYTES = 4096, BOUNDARY_MAX = 70 };
+enum { BUFFER = 64 * 1024, LINE_MAX_BYTES = 4096, BOUNDARY_MAX = 70 };
 #define REST_MAX (1u << 20) /* behind the file: more than any browser sends */
 
 static int malformed(const char *what)
@@ -132,7 +132,7 @@ static int read_head(struct s3_form *f, struct head *ret)
     for (;;) {
         struct str l;
         TRY(line(f, &l));
-        if (f->fields_bytes > FIELDS_MAX)
+        if (f->fields_bytes > S3_FORM_FIELDS_MAX)
             return err_set(ERR_FORM_LARGE, "Your POST request fields preceding the upload file were too large.");
         if (!l.n)
             break;
@@ -188,7 +188,7 @@ static int read_field(struct s3_form *f, struct str name)
         buf_add(&value, f->buf + f->at, n);
         f->at += n;
         f->fields_bytes += n;
-        if (f->fields_bytes > FIELDS_MAX)
+        if (f->fields_bytes > S3_FORM_FIELDS_MAX)
             return err_set(ERR_FORM_LARGE, "Your POST request fields preceding the upload file were too large.");
     }
     if (s3_form_get(f, s3_call_dup(f->c, name).p).p)
@@ -235,7 +235,7 @@ int s3_form_open(struct s3_form *f, struct s3_call *c)
         TRY(run_before(f, &n, &last));
         f->at += n;
         f->fields_bytes += n;
-        if (f->fields_bytes > FIELDS_MAX)
+        if (f->fields_bytes > S3_FORM_FIELDS_MAX)
             return malformed("it does not begin with its boundary");
     }
     for (;;) {

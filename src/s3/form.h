@@ -10,6 +10,8 @@
 #pragma once
 #include "s3/call.h"
 
+enum { S3_FORM_FIELDS_MAX = 20 * 1024 };
+
 struct s3_form {
     struct s3_call *c;
     struct http_header *field; /* names in lower case, in the order sent; memory of the call */

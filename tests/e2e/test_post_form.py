@@ -175,3 +175,27 @@ def test_other_posts_are_refused(f):
     for q in ("restore", "select", "x"):
         a = f.raw.request("POST", "demo", None, {q: None}, {"Content-Type": f"multipart/form-data; boundary={B}"}, form([("key", "k")]))
         assert (a.status, a.code) == (501, "NotImplemented")
+
+
+def test_an_answer_that_cannot_be_given_is_refused_before_anything_is_stored(f):
+    """Each ${filename} stands for up to 4 KB: a redirect of them is longer than the head of an answer."""
+    many = "http://example.com/?" + "${filename}" * 100
+    a = post(f, form([("key", "unsaid/1"), ("success_action_redirect", many)], filename="n" * 3000))
+    assert (a.status, a.code) == (400, "MaxPostPreDataLengthExceeded")
+    a = post(f, form([("key", "unsaid/2")]), headers={"Host": "h" * 40_000})
+    assert a.status == 400
+    assert f.raw.list("demo", "unsaid/") == []
+    long = "http://example.com/?" + "x" * 19_000
+    a = post(f, form([("key", "said"), ("success_action_redirect", long)]))
+    assert a.status == 303 and a.headers["location"].startswith(long) and f.raw.get("demo", "said").body == b"hello"
+
+
+def test_names_of_files_are_filled_in_up_to_the_limits(f):
+    a = post(f, form([("key", "${filename}" * 500)], filename="n" * 3000))
+    assert (a.status, a.code) == (400, "KeyTooLongError")
+    a = post(f, form([("key", "fill"), ("x-amz-meta-a", "${filename}" * 500)], filename="n" * 3000))
+    assert (a.status, a.code) == (400, "MaxPostPreDataLengthExceeded")
+    a = post(f, form([("key", "fill"), ("x-ignore-a", "${filename}" * 700), ("x-ignore-b", "${filename}" * 700)], filename="n" * 20))
+    assert (a.status, a.code) == (400, "MaxPostPreDataLengthExceeded"), "all fields together"
+    assert post(f, form([("key", "/".join(["${filename}"] * 41))], filename="n" * 24)).status == 204
+    assert f.raw.list("demo", "nnn") == ["/".join(["n" * 24] * 41)] and f.raw.list("demo", "fill") == []

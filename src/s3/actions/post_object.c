@@ -8,7 +8,7 @@
 #include "s3/policy.h"
 #include "s3/tags.h"
 
-enum { BUFFER = 64 * 1024 };
+enum { BUFFER = 64 * 1024, LOCATION_MAX = 28 * 1024 };
 
 struct post {
     struct s3_call *c;
@@ -18,23 +18,41 @@ struct post {
     struct str want; /* of the checksum field; p NULL: none */
     char text[SUM_TEXT];
     uint64_t bytes;
+    struct buf to; /* where the browser is sent: the answer's Location */
+    bool redirect; /* it is another page, which gets the ETag at its end */
 };
 
 /* --- names and rights */
 
-/* ${filename} is the name of the file the user chose, wherever it stands. */
-static struct str fill_in(struct post *p, struct str s)
+/* ${filename} is the name of the file the user chose, wherever it stands. False: it becomes longer than max. */
+static bool fill_in(struct post *p, struct str s, size_t max, struct str *ret)
 {
     static const struct str var = {"${filename}", 11};
     struct buf b AUTO_BUF = {0};
     struct str name = p->form.filename.p ? p->form.filename : STR("");
-    for (const char *at; s.n && (at = memmem(s.p, s.n, var.p, var.n)) != NULL;
+    for (const char *at; s.n && b.n <= max && (at = memmem(s.p, s.n, var.p, var.n)) != NULL;
          s = str_from(s, (size_t)(at - s.p) + var.n)) {
         buf_add(&b, s.p, (size_t)(at - s.p));
         buf_str_add(&b, name);
     }
     buf_str_add(&b, s);
-    return s3_call_dup(p->c, buf_str(&b));
+    if (b.n > max)
+        return false;
+    *ret = s3_call_dup(p->c, buf_str(&b));
+    return true;
+}
+
+/* In all fields together as many bytes as a form may have. */
+static int fill_in_fields(struct post *p)
+{
+    size_t left = S3_FORM_FIELDS_MAX;
+    for (size_t i = 0; i < p->form.n; i++) {
+        struct str *v = &p->form.field[i].value;
+        if (!fill_in(p, *v, left, v))
+            return err_set(ERR_FORM_LARGE, "Your POST request fields preceding the upload file were too large.");
+        left -= v->n;
+    }
+    return 0;
 }
 
 static int take_key(struct post *p)
@@ -44,7 +62,8 @@ static int take_key(struct post *p)
         return err_set(ERR_INVALID,
                        "Bucket POST must contain a field named 'key'.  If it is specified, please check the order of "
                        "the fields.");
-    key = fill_in(p, key);
+    if (!fill_in(p, key, URI_KEY_MAX, &key))
+        return err_set(ERR_NAME_TOO_LONG, "Your key is too long: it has more than %d bytes", URI_KEY_MAX);
     if (!key.n)
         return err_set(ERR_INVALID, "User key must have a length greater than 0.");
     TRY(s3_uri_check_key(key));
@@ -95,8 +114,7 @@ static int take_checksum(struct post *p)
 
 static int take_fields(struct post *p, struct s3_pairs *ps)
 {
-    for (size_t i = 0; i < p->form.n; i++)
-        p->form.field[i].value = fill_in(p, p->form.field[i].value);
+    TRY(fill_in_fields(p));
     TRY(s3_policy_check(&p->form, p->c->bucket, p->c->key, &p->range));
     TRY(s3_refuse_unbuilt_fields(p->form.field, p->form.n));
     TRY(s3_pairs_fields(ps, p->form.field, p->form.n));
@@ -172,26 +190,31 @@ static bool can_redirect(struct str url)
     return url.n > 8;
 }
 
-static int redirect(struct post *p, struct str url, const char *etag)
+/* Known before the file is stored, so that an answer that cannot be given is no news afterwards. */
+static int plan_answer(struct post *p)
 {
-    struct buf b AUTO_BUF = {0};
-    buf_str_add(&b, url);
-    buf_putz(&b, memchr(url.p, '?', url.n) ? "&bucket=" : "?bucket=");
-    s3_uri_encode(&b, p->c->bucket, false);
-    buf_putz(&b, "&key=");
-    s3_uri_encode(&b, p->c->key, false);
-    buf_printf(&b, "&etag=%%22%s%%22", etag);
-    TRY(http_set(p->c->rq, "Location", buf_str(&b)));
-    return s3_reply_empty(p->c, 303);
+    struct str url = s3_form_get(&p->form, "success_action_redirect");
+    if (!url.p)
+        url = s3_form_get(&p->form, "redirect");
+    p->redirect = url.p && can_redirect(url);
+    if (p->redirect) {
+        buf_str_add(&p->to, url);
+        buf_putz(&p->to, memchr(url.p, '?', url.n) ? "&bucket=" : "?bucket=");
+        s3_uri_encode(&p->to, p->c->bucket, false);
+        buf_putz(&p->to, "&key=");
+        s3_uri_encode(&p->to, p->c->key, false);
+    } else {
+        location(p->c, &p->to);
+    }
+    return p->to.n <= LOCATION_MAX ? 0 : err_set(ERR_INVALID, "the address to answer with is too long");
 }
 
 static int created(struct post *p, const char *etag)
 {
-    struct buf b AUTO_BUF = {0}, url AUTO_BUF = {0};
-    location(p->c, &url);
+    struct buf b AUTO_BUF = {0};
     xml_decl(&b);
     xml_open(&b, "PostResponse");
-    xml_text(&b, "Location", buf_str(&url));
+    xml_text(&b, "Location", buf_str(&p->to));
     xml_text(&b, "Bucket", p->c->bucket);
     xml_text(&b, "Key", p->c->key);
     s3_xml_etag(&b, "ETag", etag);
@@ -201,18 +224,15 @@ static int created(struct post *p, const char *etag)
 
 static int answer(struct post *p, const struct fs_attr *a)
 {
-    struct str url = s3_form_get(&p->form, "success_action_redirect"),
-               status = s3_form_get(&p->form, "success_action_status");
-    struct buf here AUTO_BUF = {0};
-    if (!url.p)
-        url = s3_form_get(&p->form, "redirect");
+    struct str status = s3_form_get(&p->form, "success_action_status");
     TRY(s3_set_etag(p->c, "ETag", s3_etag(a)));
     TRY(s3_set_state(p->c, a));
     TRY(http_set(p->c->rq, s3_sum_info(p->sum.kind)->header, str_of(p->text)));
-    if (url.p && can_redirect(url))
-        return redirect(p, url, s3_etag(a));
-    location(p->c, &here);
-    TRY(http_set(p->c->rq, "Location", buf_str(&here)));
+    if (p->redirect)
+        buf_printf(&p->to, "&etag=%%22%s%%22", s3_etag(a));
+    TRY(http_set(p->c->rq, "Location", buf_str(&p->to)));
+    if (p->redirect)
+        return s3_reply_empty(p->c, 303);
     if (str_eq(status, STR("201")))
         return created(p, s3_etag(a));
     return s3_reply_empty(p->c, str_eq(status, STR("200")) ? 200 : 204);
@@ -226,6 +246,7 @@ static int post(struct post *p)
     TRY(s3_auth_identify_form(p->c->s3->auth, field_of, &p->form, &p->c->user));
     TRY(take_key(p));
     TRY(take_fields(p, &ps));
+    TRY(plan_answer(p));
     TRY(store(p, &ps, &a));
     return answer(p, &a);
 }
@@ -235,6 +256,7 @@ int s3_post_object(struct s3_call *c)
     struct post p = {.c = c, .sum.kind = SUM_NONE};
     int r = post(&p);
     s3_sum_done(&p.sum);
+    buf_done(&p.to);
     s3_form_done(&p.form);
     return r;
 }
