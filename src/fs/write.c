@@ -395,7 +395,11 @@ static int commit_through(struct fs_writer *w, const char *etag, struct meta_fou
     r = meta_publish(w->fs->meta, &p);
     if (r == 0 && w->sealed)
         page_unpin(w->fs->pages, w->blob, w->size);
-    return r < 0 ? give_up(w, &c, r) : 0;
+    if (r == 0)
+        return 0;
+    if (err_info(r)->retry == ERR_RETRY_NEVER) /* certainly not published */
+        unseal(w);
+    return give_up(w, &c, r);
 }
 
 /* The store has the part before its row says so; the ETag it gave is what it wants to hear at Complete. */

@@ -274,3 +274,18 @@ def test_a_put_that_loses_a_race_leaves_no_pages(one):
         assert s.recv(100).startswith(b"HTTP/1.1 412")
     assert f.metrics()['forebay_page_bytes{region="evictable"}'] < MIB
     assert f.raw.get("b", "k").body == ufs.get("k") == b"first"
+
+
+def test_what_is_not_published_takes_no_space(make, ufs):
+    """WRITE_THROUGH keeps pages while it writes; when the name is certainly not published nobody needs them."""
+    f = make({"/demo": ufs.uri()}, {"/demo/**": "WRITE_THROUGH"})
+    f.restart(fault="meta.publish.before:error INVALID*3")
+
+    def used():
+        return {k: v for k, v in f.metrics().items() if k.startswith("forebay_page_bytes")}
+
+    before = used()
+    for i in range(3):
+        assert f.raw.put("demo", f"k{i}", proc.content("lost", 3_000_000)).status == 400
+    assert used() == before
+    assert f.raw.put("demo", "k0", b"kept").status == 200 and f.raw.get("demo", "k0").body == b"kept"
