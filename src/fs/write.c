@@ -381,6 +381,7 @@ static int commit_through(struct fs_writer *w, const char *etag, struct meta_fou
         return give_up(w, &c, r);
     }
     if (w->policy == META_NO_CACHE) {
+        c.st = &st;
         TRY(meta_unclaim(w->fs->meta, &c, true, 0));
         *f = (struct meta_found){.i = {.type = REC_FILE, .size = w->size, .mtime_ms = st.mtime_ms, .nlink = 1}};
         snprintf(f->i.etag, sizeof f->i.etag, "%s", etag);

@@ -114,7 +114,7 @@ static int tx_learn(struct kv_tx *tx, struct inode *i, struct str pairs, enum re
     return 0;
 }
 
-static int refresh(struct kv_tx *tx, struct inode *i, const struct meta_load_entry *e, uint64_t *id)
+int tx_refresh(struct kv_tx *tx, struct inode *i, const struct meta_load_entry *e, uint64_t *id)
 {
     char old_ver[96];
     memcpy(old_ver, i->ver, sizeof old_ver);
@@ -175,7 +175,7 @@ static int meet(struct kv_tx *tx, struct load_arg *a, const struct place *p, uin
     if (hidden)
         return 0;
     if (strcmp(i.ver, e->st->version))
-        return refresh(tx, &i, e, id);
+        return tx_refresh(tx, &i, e, id);
     if (a->l->whole_epoch && !e->pairs.p)
         return 0; /* listings do not write a row for each unchanged file */
     i.checked_ms = clock_wall_ms();

@@ -285,10 +285,12 @@ struct meta_claim {
     uint64_t content;           /* out: content whose pages the object there backs, 0: none */
     char ver[96];               /* out: version the object there should have, "" absent or unknown */
     bool expected;              /* out: ver is known (absent when "") */
+    const struct ufs_stat *st;  /* when it is given back done: what lies there now; NULL: nothing */
 };
 int meta_claim(struct meta *m, struct meta_claim *c);
 /* Give a claim back: nothing was changed (done false), or the key was changed and no file is kept for it (done true: what
- * the namespace has at that path is forgotten). unknown_ms > 0: outcome unknown for so long. */
+ * the namespace has at that path is forgotten; where st is set, a file that a listing has loaded meanwhile is st from now
+ * on, so that no listing under way misses it). unknown_ms > 0: outcome unknown for so long. */
 int meta_unclaim(struct meta *m, struct meta_claim *c, bool done, uint64_t unknown_ms);
 
 struct meta_delete {

@@ -491,11 +491,24 @@ struct unclaim_arg {
     struct meta *m;
     struct meta_claim *c;
     bool done;
-    uint64_t unknown_ms;
+    uint64_t unknown_ms, first_id;
 };
 
-/* The key was changed and no inode is kept for it: what the namespace still says of the path is outdated. */
-static int forget_path(struct kv_tx *tx, struct meta *m, const struct meta_claim *c)
+/* What the namespace still says of the path is outdated. A listing may have loaded the file a moment ago and be about to
+ * read it here. */
+static int outdate_file(struct kv_tx *tx, struct meta *m, const struct meta_claim *c, struct inode *old, struct place *pl,
+                        uint64_t id)
+{
+    struct meta_load_entry now = {.st = c->st, .ident = str_of(c->key)};
+    if (c->st && old->loc == LOC_HOME && !old->dirty && !old->transient)
+        return tx_refresh(tx, old, &now, &id);
+    TRY(tx_forget_file(tx, m, old, pl, true));
+    tx_del_dentry(tx, pl->dir, pl->leaf);
+    return tx_prune(tx, pl, clock_wall_ms());
+}
+
+/* The key was changed and no inode is kept for it. */
+static int forget_path(struct kv_tx *tx, struct meta *m, const struct meta_claim *c, uint64_t id)
 {
     struct place pl;
     struct inode old;
@@ -504,11 +517,8 @@ static int forget_path(struct kv_tx *tx, struct meta *m, const struct meta_claim
     TRY(tx_walk(tx, c->dir, c->path, &pl));
     TRY(old_file(tx, &pl, &old, &there));
     struct place chain = pl;
-    if (there && old.type != REC_DIR) {
-        TRY(tx_forget_file(tx, m, &old, &pl, true));
-        tx_del_dentry(tx, pl.dir, pl.leaf);
-        TRY(tx_prune(tx, &pl, clock_wall_ms()));
-    }
+    if (there && old.type != REC_DIR)
+        TRY(outdate_file(tx, m, c, &old, &pl, id));
     TRY(tx_owner(tx, false, c->mount, str_of(c->key), &o));
     if (o.kind == OWNER_GONE && o.reap_due)
         tx_unqueue(tx, Q_REAP, o.reap_due, c->mount, str_of(c->key));
@@ -521,13 +531,13 @@ static int forget_path(struct kv_tx *tx, struct meta *m, const struct meta_claim
     return 0;
 }
 
-int tx_claim_done(struct kv_tx *tx, struct meta *m, const struct meta_claim *c)
+int tx_claim_done(struct kv_tx *tx, struct meta *m, const struct meta_claim *c, uint64_t first_id)
 {
     struct owner o;
     TRY(tx_owner(tx, false, c->mount, str_of(c->key), &o));
     if (o.nonce != c->nonce || o.claim == CLAIM_NONE)
         return err_set(ERR_STALE, "the claim on the key was lost");
-    return forget_path(tx, m, c);
+    return forget_path(tx, m, c, first_id);
 }
 
 static int unclaim_tx(struct kv_tx *tx, void *arg)
@@ -538,7 +548,7 @@ static int unclaim_tx(struct kv_tx *tx, void *arg)
     if (o.nonce != a->c->nonce || o.claim == CLAIM_NONE)
         return 0;
     if (a->done)
-        return forget_path(tx, a->m, a->c);
+        return forget_path(tx, a->m, a->c, a->first_id);
     if (a->unknown_ms) {
         o.until_ms = clock_wall_ms() + a->unknown_ms;
         if (o.kind == OWNER_NONE) { /* nothing would ever look at the row again */
@@ -554,8 +564,10 @@ static int unclaim_tx(struct kv_tx *tx, void *arg)
 
 int meta_unclaim(struct meta *m, struct meta_claim *c, bool done, uint64_t unknown_ms)
 {
-    struct unclaim_arg a = {m, c, done, unknown_ms};
-    int r = meta_update(m, unclaim_tx, &a);
+    struct unclaim_arg a = {m, c, done, unknown_ms, 0};
+    int r = done && c->st ? meta_mint(m, 2, &a.first_id) : 0;
+    if (r == 0)
+        r = meta_update(m, unclaim_tx, &a);
     meta_kick(m, Q_REAP);
     return r;
 }

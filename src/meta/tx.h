@@ -141,7 +141,9 @@ void tx_put_known(struct kv_tx *tx, uint64_t dir, bool deep, uint64_t until_ms);
 int tx_claimable(struct kv_tx *tx, struct meta *m, uint64_t mount, struct str key, uint64_t via, struct owner *ret_o,
                  uint64_t *ret_blocker);
 /* A claim's key was changed and no file is kept for it: what the namespace has there is forgotten, the claim goes. */
-int tx_claim_done(struct kv_tx *tx, struct meta *m, const struct meta_claim *c);
+int tx_claim_done(struct kv_tx *tx, struct meta *m, const struct meta_claim *c, uint64_t first_id);
+/* A file that has its object at home is what was seen there now; takes up to two ids. */
+int tx_refresh(struct kv_tx *tx, struct inode *i, const struct meta_load_entry *e, uint64_t *id);
 bool owner_claim_live(const struct meta *m, const struct owner *o, unsigned caps);
 void owner_claim(struct meta *m, struct owner *o, enum claim_kind kind, uint64_t ino, uint64_t nonce, const char *intent);
 void owner_unclaim(struct owner *o);

@@ -521,7 +521,9 @@ static int publish_upload(struct kv_tx *tx, struct completion *s, const struct u
 static int forget_upload(struct kv_tx *tx, struct completion *s, struct inode *ret)
 {
     struct meta_complete *c = s->c;
-    TRY(tx_claim_done(tx, s->m, c->claim));
+    struct meta_claim now = *c->claim;
+    now.st = c->st;
+    TRY(tx_claim_done(tx, s->m, &now, s->first_id));
     *ret = (struct inode){.type = REC_FILE, .size = s->size, .mtime_ms = c->st->mtime_ms, .nlink = 1};
     memcpy(ret->etag, s->etag, sizeof ret->etag);
     if (c->found)

@@ -10,7 +10,7 @@ import pytest
 from lib import proc
 from lib.faultproxy import act, always, times
 from lib.forebay import path_config
-from lib.ufs import DirUfs
+from lib.ufs import DirUfs, Prefix
 
 POLICIES = ["WRITE_THROUGH", "WRITE_BACK", "TRANSIENT", "READ_ONLY", "NO_CACHE"]
 WRITABLE = [p for p in POLICIES if p != "READ_ONLY"]
@@ -289,3 +289,39 @@ def test_what_is_not_published_takes_no_space(make, ufs):
         assert f.raw.put("demo", f"k{i}", proc.content("lost", 3_000_000)).status == 400
     assert used() == before
     assert f.raw.put("demo", "k0", b"kept").status == 200 and f.raw.get("demo", "k0").body == b"kept"
+
+
+@pytest.mark.parametrize("policy,call,point", [
+    ("WRITE_THROUGH", "PUT", "meta.claim.after"), ("WRITE_THROUGH", "PUT", "ufs.commit.after"), ("WRITE_THROUGH", "PUT", "meta.publish.before"),
+    ("WRITE_THROUGH", "POST", "ufs.complete.after"), ("NO_CACHE", "PUT", "ufs.commit.after"), ("NO_CACHE", "POST", "ufs.complete.after")])
+def test_a_key_nobody_has_asked_for_is_listed_while_it_is_overwritten(make, versity, work, policy, call, point):
+    """Only the UFS knows of the objects; one is overwritten, and each listing meanwhile shows all of them."""
+    where = Prefix(versity, f"listed-{policy}-{call}-{point}")
+    for k in ("d/a", "d/b", "d/c", "e"):
+        where.put(k, b"old")
+    f = make({"/demo": where.uri()}, {"/demo/**": policy}, versity.properties())
+    if call == "POST":
+        up = f.s3.create_multipart_upload(Bucket="demo", Key="d/b")["UploadId"]
+        tag = f.s3.upload_part(Bucket="demo", Key="d/b", UploadId=up, PartNumber=1, Body=b"new")["ETag"]
+        done = {"Parts": [{"PartNumber": 1, "ETag": tag}]}
+    visited = os.path.join(work, "visited")
+    f.restart(fault=f"{point}:sleep 3000", fault_log=visited)
+
+    def overwrite():
+        if call == "PUT":
+            f.s3.put_object(Bucket="demo", Key="d/b", Body=b"new")
+        else:
+            f.s3.complete_multipart_upload(Bucket="demo", Key="d/b", UploadId=up, MultipartUpload=done)
+
+    t = threading.Thread(target=overwrite)
+    t.start()
+    try:
+        proc.wait_for("the overwrite to be under way", lambda: os.path.exists(visited) and point in open(visited).read())
+        while t.is_alive():
+            assert f.raw.list("demo") == ["d/a", "d/b", "d/c", "e"]
+            assert f.raw.list("demo", "d/", "/") == (["d/a", "d/b", "d/c"], [])
+            assert f.raw.list("demo", "d/b") == ["d/b"]
+            assert f.raw.list("demo", "", "/") == (["e"], ["d/"])
+    finally:
+        t.join()
+    assert f.raw.list("demo") == ["d/a", "d/b", "d/c", "e"] and f.raw.get("demo", "d/b").body == b"new"
