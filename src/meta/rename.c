@@ -368,6 +368,6 @@ int meta_rename(struct meta *m, const struct meta_rename *r)
     buf_done(&ends[1].leaf);
     free(ends);
     if (rc == 0)
-        meta_kick(m, 0);
+        meta_kick_queued(m);
     return rc;
 }

@@ -281,6 +281,7 @@ void tx_queue(struct kv_tx *tx, enum queue_kind kind, uint64_t due, uint64_t id,
     enc_queue(&v, q ? q : &fresh);
     key_queue(&scratch, kind, due, id, key);
     kv_put(tx, scratch_str(), buf_str(&v));
+    tx_note_queue(kind);
 }
 
 void tx_unqueue(struct kv_tx *tx, enum queue_kind kind, uint64_t due, uint64_t id, struct str key)

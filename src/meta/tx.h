@@ -224,6 +224,9 @@ int meta_commit(struct meta *m, kv_fn *fn, void *arg, enum kv_durability d, uint
 /* In a transaction: an inode's content or attributes change, by others than those who watch it. Names are noted by
  * tx_put_dentry and tx_del_dentry. */
 void tx_note_inode(uint64_t ino);
+/* Kick the lanes whose queues this thread's last transaction wrote to. */
+void meta_kick_queued(struct meta *m);
+void tx_note_queue(enum queue_kind kind);
 void watch_rules(struct meta *m); /* the rules changed: told with no name and no inode */
 void tx_note(uint64_t parent, struct str name, uint64_t ino);
 /* The lock object of a UFS: one cluster at a time. ERR_BUSY names who has it. */

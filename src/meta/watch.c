@@ -15,6 +15,7 @@ struct watcher {
 
 static __thread struct buf *notes; /* of the transaction function that runs on this thread */
 static __thread const void *acting;
+static __thread uint32_t queued; /* kinds, 'A' the lowest bit; too many where a function ran several times */
 
 const void *meta_as(const void *arg)
 {
@@ -66,6 +67,20 @@ void tx_note(uint64_t parent, struct str name, uint64_t ino)
 void tx_note_inode(uint64_t ino)
 {
     tx_note(0, STR(""), ino);
+}
+
+/* ---- queues ---- */
+
+void tx_note_queue(enum queue_kind kind)
+{
+    queued |= 1u << (kind - 'A');
+}
+
+void meta_kick_queued(struct meta *m)
+{
+    for (int bit = 0; bit < 26; bit++)
+        if (queued & 1u << bit)
+            meta_kick(m, 'A' + bit);
 }
 
 struct noting {
@@ -138,6 +153,7 @@ void watch_rules(struct meta *m)
 
 int meta_commit(struct meta *m, kv_fn *fn, void *arg, enum kv_durability d, uint64_t *ret_version)
 {
+    queued = 0;
     if (!atomic_load_explicit(&m->watched, memory_order_relaxed))
         return commit(m, fn, arg, d, ret_version);
     struct noting n = {fn, arg, {0}};

@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Lanes and their threads. A worker takes due records of its lane that nobody works on, runs the job, and comes back. What
- * is fetched and what runs is bounded by threads and batch sizes, however long the queue is; the queue itself is the KV.
+ * Lanes and their threads. A worker takes due records of its lane that nobody works on, runs the job, and comes back.
+ * What is fetched and what runs is bounded by threads and batch sizes, however long the queue is; the queue itself is
+ * the KV.
  */
 #include "persist/persist_in.h"
 
 enum { FETCH = 1024, FULL_SCAN_MS = 5000, IDLE_MS = 2000, PROBE_MS = 1000, RENEW_MS = 40000 };
 
 static const struct job jobs[] = {
-    {PERSIST_UPLOAD, Q_PERSIST, 32, 8u << 20, 0, true, run_upload},
-    {PERSIST_SETTLE, Q_SETTLE, 1, 0, 4, true, run_settle},
-    {PERSIST_REAP, Q_REAP, 64, 0, 2, false, run_reap},
-    {PERSIST_REAP, Q_PREFIX, 1, 0, 1, false, run_prefix},
-    {PERSIST_DROP, Q_DROP, 128, 0, 1, false, run_drop},
-    {PERSIST_DROP, Q_BLOB, 128, 0, 1, false, run_drop},
-    {PERSIST_TREE, Q_TREE, 1, 0, 1, false, run_tree},
-    {PERSIST_ORPHAN, Q_UPLOAD, 1, 0, 1, false, run_orphan},
-    {PERSIST_ORPHAN, Q_ANSWER, 64, 0, 1, false, run_answer},
-    {PERSIST_RULES, Q_RULES, 1, 0, 1, false, run_rules},
+    {PERSIST_UPLOAD, Q_PERSIST, 32, 8u << 20, 0, true, run_upload, 0},
+    {PERSIST_SETTLE, Q_SETTLE, 1, 0, 4, true, run_settle, 0},
+    {PERSIST_REAP, Q_REAP, 64, 0, 2, false, run_reap, 50},
+    {PERSIST_REAP, Q_PREFIX, 1, 0, 1, false, run_prefix, 50},
+    {PERSIST_DROP, Q_DROP, 128, 0, 1, false, run_drop, 100},
+    {PERSIST_DROP, Q_BLOB, 128, 0, 1, false, run_drop, 100},
+    {PERSIST_TREE, Q_TREE, 1, 0, 1, false, run_tree, 50},
+    {PERSIST_ORPHAN, Q_UPLOAD, 1, 0, 1, false, run_orphan, 0},
+    {PERSIST_ORPHAN, Q_ANSWER, 64, 0, 1, false, run_answer, 0},
+    {PERSIST_RULES, Q_RULES, 1, 0, 1, false, run_rules, 50},
 };
 enum { JOBS = sizeof jobs / sizeof *jobs };
 
@@ -66,6 +67,11 @@ void persist_mount_down(struct persist *p, uint64_t mount, int code)
     lock_drop(&p->lock);
     if (!known)
         persist_tell_away(p, mount, error);
+}
+
+static bool stopping(struct persist *p)
+{
+    return atomic_load(&p->stop);
 }
 
 /* ---- taking records ---- */
@@ -153,12 +159,22 @@ static size_t take(struct lane *l, struct meta_item *out, struct buf *mem)
     return n;
 }
 
+/* The lock is dropped meanwhile; others of the lane wait for the fetch that follows. */
+static void linger(struct lane *l)
+{
+    l->fetching = true;
+    while (!stopping(l->p) && clock_mono_ns() < l->linger_ns)
+        cond_wait_until(&l->wake, &l->lock, l->linger_ns);
+    l->fetching = false;
+}
+
 static size_t obtain(struct lane *l, struct meta_item *out, struct buf *mem, int *ret_err)
 {
     *ret_err = 0;
     size_t n = take(l, out, mem);
     if (n || l->fetching)
         return n;
+    linger(l);
     *ret_err = fetch(l);
     return *ret_err < 0 ? 0 : take(l, out, mem);
 }
@@ -170,19 +186,14 @@ static void run_batch(struct lane *l, struct meta_item *it, size_t n)
     int r = l->job->run(l->p, it, n);
     atomic_fetch_sub(&l->p->running, n);
     if (r < 0 && r != ERR_SHUTDOWN) {
-        log_warn("persist.job", "kind=%s code=%s error=\"%s\" action=\"tried again by itself\"", kind_name[l->job->kind],
-                 err_info(r)->name, err_detail(r));
+        log_warn("persist.job", "kind=%s code=%s error=\"%s\" action=\"tried again by itself\"",
+                 kind_name[l->job->kind], err_info(r)->name, err_detail(r));
         clock_sleep_ms(50); /* the KV or the disk is in trouble: do not spin */
     }
 }
 
-static bool stopping(struct persist *p)
-{
-    return atomic_load(&p->stop);
-}
-
-/* Of the idle workers one, the scout, wakes at the next due time; the others only when they are signalled, so that a lane
- * costs nothing while it is idle. */
+/* Of the idle workers one, the scout, wakes at the next due time; the others only when they are signalled, so that a
+ * lane costs nothing while it is idle. */
 static void wait_for_work(struct lane *l, int err)
 {
     uint64_t now = clock_wall_ms(), wait = IDLE_MS;
@@ -233,8 +244,8 @@ static void *lane_thread(void *arg)
     return NULL;
 }
 
-/* Called after each commit that queued something, so it costs a wake-up only where one is missing: a lane that is paused is woken
- * when it goes on, and one that was kicked already looks at the queue after this commit. */
+/* Called after each commit that queued something, so it costs a wake-up only where one is missing: a lane that is
+ * paused is woken when it goes on, and one that was kicked already looks at the queue after this commit. */
 static void on_queue(void *arg, int kind)
 {
     struct persist *p = arg;
@@ -245,6 +256,7 @@ static void on_queue(void *arg, int kind)
         if (kind && (atomic_load(&l->kicked) || (l->job->pausable && atomic_load(&p->paused))))
             continue;
         LOCKED(&l->lock);
+        l->linger_ns = kind ? clock_mono_ns() + l->job->linger_ms * 1000000ull : 0;
         atomic_store(&l->kicked, true);
         pthread_cond_signal(&l->wake);
     }
@@ -395,8 +407,8 @@ int persist_new(const struct persist_options *o, struct persist **ret)
     lock_init(&p->lock, RANK_PERSIST);
     cond_init(&p->wake);
     p->down = map_new();
-    struct data_options d = {.meta = o->meta, .pages = o->pages,
-                             .page_size = o->conf ? (uint32_t)conf_size(o->conf, PROP_PAGE_SIZE) : 0};
+    struct data_options d = {
+        .meta = o->meta, .pages = o->pages, .page_size = o->conf ? (uint32_t)conf_size(o->conf, PROP_PAGE_SIZE) : 0};
     d.reader_hold_ms = o->conf ? conf_ms(o->conf, PROP_READER_HOLD) : 600000;
     int r = data_new(&d, &p->data);
     if (r < 0) {
@@ -550,16 +562,22 @@ int persist_drain(struct persist *p)
 
 /* ---- telling ---- */
 
-static int tell(struct persist *p, const struct meta_item *it, const char *kind, int (*fn)(void *arg, const struct persist_item *x),
-                void *arg, bool running)
+static int tell(struct persist *p, const struct meta_item *it, const char *kind,
+                int (*fn)(void *arg, const struct persist_item *x), void *arg, bool running)
 {
     struct buf path AUTO_BUF = {0};
     int r = meta_path(p->meta, it->id, &path);
     if (r == ERR_NOT_FOUND)
         return 0;
     TRY(r);
-    struct persist_item x = {.path = buf_str(&path), .ino = it->id, .size = it->rec.bytes, .since_ms = it->rec.since_ms,
-                             .due_ms = it->due, .attempts = it->rec.attempts, .running = running, .error = it->rec.error,
+    struct persist_item x = {.path = buf_str(&path),
+                             .ino = it->id,
+                             .size = it->rec.bytes,
+                             .since_ms = it->rec.since_ms,
+                             .due_ms = it->due,
+                             .attempts = it->rec.attempts,
+                             .running = running,
+                             .error = it->rec.error,
                              .kind = kind};
     return fn(arg, &x);
 }
@@ -594,7 +612,8 @@ int persist_list(struct persist *p, size_t limit, int (*fn)(void *arg, const str
     return 0;
 }
 
-int persist_stat(struct persist *p, struct str path, struct persist_item *ret, struct buf *ret_text, const char **ret_state)
+int persist_stat(struct persist *p, struct str path, struct persist_item *ret, struct buf *ret_text,
+                 const char **ret_state)
 {
     struct meta_found f = {0};
     struct meta_item it;
@@ -604,9 +623,17 @@ int persist_stat(struct persist *p, struct str path, struct persist_item *ret, s
     if (r == 0)
         r = meta_persist_state(p->meta, f.i.ino, &it, ret_text);
     if (r == 0) {
-        *ret = (struct persist_item){.path = path, .ino = f.i.ino, .size = f.i.size, .since_ms = it.rec.since_ms, .due_ms = it.due,
-                                     .attempts = it.rec.attempts, .running = it.kind ? runs_now(p, &it) : false,
-                                     .error = it.rec.error, .kind = it.kind == Q_SETTLE ? "settle" : it.kind ? "persist" : ""};
+        *ret = (struct persist_item){.path = path,
+                                     .ino = f.i.ino,
+                                     .size = f.i.size,
+                                     .since_ms = it.rec.since_ms,
+                                     .due_ms = it.due,
+                                     .attempts = it.rec.attempts,
+                                     .running = it.kind ? runs_now(p, &it) : false,
+                                     .error = it.rec.error,
+                                     .kind = it.kind == Q_SETTLE ? "settle"
+                                             : it.kind           ? "persist"
+                                                                 : ""};
         *ret_state = f.i.transient ? "TRANSIENT" : f.i.dirty ? "NOT_PERSISTED" : "PERSISTED";
     }
     meta_found_done(&f);

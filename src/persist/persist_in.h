@@ -28,6 +28,7 @@ struct job {
     unsigned threads;   /* 0: as many as the property says */
     bool pausable;
     job_fn *run;
+    unsigned linger_ms; /* how long after a commit queued something it looks: nobody waits for it, and many are cheaper than one */
 };
 
 struct lane {
@@ -40,7 +41,7 @@ struct lane {
     size_t next;
     uint64_t next_due;           /* wall ms of the next record in the KV */
     uint64_t from;               /* nothing due before this is left (but what runs) */
-    uint64_t full_scan_ns;
+    uint64_t full_scan_ns, linger_ns;
     bool fetching, scout;
     atomic_bool kicked;
     pthread_t *thread;
