@@ -58,6 +58,7 @@ void px_gate_write_end(struct px_gate *g)
 static void forget_rows(struct px_node *n)
 {
     px_rows_free(n);
+    px_window_free(n);
     n->local = n->replaced = n->md5_good = n->lazy_row = false;
 }
 
@@ -114,6 +115,7 @@ static void node_free(struct px_node *n)
 {
     px_pieces_free(n);
     px_rows_free(n);
+    px_window_free(n);
     if (n->held)
         meta_unhold(n->px->fs->meta, n->i.content);
     gate_done(&n->gate);

@@ -68,6 +68,19 @@ struct px_dead {
     bool shown; /* a published content named it */
 };
 
+/* The extents of a content, where they are few: reads of a node that is not local look there instead of in the KV. Made by
+ * the first read (gate held for reading, so by several at once: one wins), never changed. Good for this content and
+ * version, which is held. */
+struct px_window {
+    uint64_t content, version;
+    size_t n;
+    bool whole; /* false: there are more than fit */
+    struct px_seg {
+        uint64_t at;
+        struct extent e;
+    } seg[];
+};
+
 struct px_node {
     struct px *px;
     struct fs_px *by; /* the mount that changed it last, px.lock: its publishes are that one's */
@@ -85,6 +98,7 @@ struct px_node {
     uint64_t end;   /* how far the rows reach */
     uint64_t holes; /* bytes of them that are holes */
     struct map *blobs;
+    _Atomic(struct px_window *) window; /* of reads while nothing is changed */
     uint64_t *unshown; /* blobs that came since the last publish; some may have gone again */
     size_t unshown_n;
     struct px_dead *dead;
@@ -260,6 +274,7 @@ int px_mint_fresh(struct px_node *n);
 int px_show_compacted(struct px_node *n);
 
 /* ---- px_io.c ---- */
+void px_window_free(struct px_node *n); /* gate held for writing */
 int px_read_node(struct px_node *n, uint64_t off, void *p, size_t len, size_t *ret_n); /* gate held */
 int px_write_node(struct px_node *n, uint64_t off, const void *p, size_t len);         /* gate held for writing */
 

@@ -29,6 +29,93 @@ static int read_remote(struct px_node *n, uint64_t off, void *p, size_t len)
     return t.got == len ? 0 : err_set(ERR_CORRUPT, "the content is shorter than its record says");
 }
 
+/* ---- the window ---- */
+
+enum { WINDOW = 1024 };
+
+void px_window_free(struct px_node *n)
+{
+    free(atomic_exchange(&n->window, NULL));
+}
+
+static int into_window(void *arg, uint64_t off, const struct extent *e, size_t k, bool stored)
+{
+    struct px_window *w = arg;
+    (void)stored;
+    for (size_t i = 0; i < k; off += e[i++].len) {
+        if (w->n == WINDOW) {
+            w->whole = false;
+            return 0;
+        }
+        w->seg[w->n++] = (struct px_seg){off, e[i]};
+    }
+    return 0;
+}
+
+static int window_make(struct px_node *n, const struct px_window **ret)
+{
+    struct px_window *w = mem_alloc(sizeof *w + WINDOW * sizeof w->seg[0]), *was = NULL;
+    *w = (struct px_window){.content = n->i.content, .version = n->i.version, .whole = true};
+    int r = meta_rows(n->px->fs->meta, n->i.content, into_window, w);
+    if (r < 0) {
+        free(w);
+        return r;
+    }
+    w = mem_grow(w, 1, sizeof *w + (w->whole ? w->n : 0) * sizeof w->seg[0]);
+    if (!atomic_compare_exchange_strong(&n->window, &was, w)) {
+        free(w);
+        w = was;
+    }
+    *ret = w;
+    return 0;
+}
+
+static size_t window_find(const struct px_window *w, uint64_t off)
+{
+    size_t lo = 0, hi = w->n;
+    while (lo + 1 < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (w->seg[mid].at <= off)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+/* All of it from pages that are here; ERR_NOT_CACHED: by the long way. */
+static int read_window(struct px_node *n, uint64_t off, char *p, size_t len)
+{
+    const struct px_window *w = atomic_load(&n->window);
+    if (!w)
+        TRY(window_make(n, &w));
+    if (!w->whole || w->content != n->i.content || w->version != n->i.version)
+        return ERR_NOT_CACHED;
+    for (size_t i = window_find(w, off); len; i++) {
+        const struct px_seg *s = i < w->n ? &w->seg[i] : NULL;
+        if (!s || off < s->at || off - s->at >= s->e.len)
+            return ERR_NOT_CACHED;
+        uint64_t skip = off - s->at;
+        size_t k = s->e.len - skip < len ? (size_t)(s->e.len - skip) : len;
+        if (s->e.blob)
+            TRY(page_read(n->px->fs->pages, s->e.blob, s->e.blob_off + skip, p, k, false));
+        else
+            memset(p, 0, k);
+        p += k;
+        off += k;
+        len -= k;
+    }
+    return 0;
+}
+
+static int read_unchanged(struct px_node *n, uint64_t off, void *p, size_t len)
+{
+    if (n->i.content && n->held && read_window(n, off, p, len) == 0)
+        return 0;
+    err_clear();
+    return read_remote(n, off, p, len);
+}
+
 /* It was persisted since, and evicted: it lies in the content's own object, at the same offset. */
 static int read_evicted(struct px_node *n, const struct extent *e, uint64_t at, uint64_t off, char *p, size_t len)
 {
@@ -77,7 +164,7 @@ int px_read_node(struct px_node *n, uint64_t off, void *p, size_t len, size_t *r
     else if (len > n->size - off)
         len = (size_t)(n->size - off);
     if (len) {
-        TRY(n->local ? read_rows(n, off, p, len) : read_remote(n, off, p, len));
+        TRY(n->local ? read_rows(n, off, p, len) : read_unchanged(n, off, p, len));
         px_pieces_overlay(n, off, p, len);
     }
     *ret_n = len;
