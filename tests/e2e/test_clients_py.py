@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Libraries that applications reach S3 through: minio-py, pyarrow, DuckDB, fsspec's s3fs."""
+"""Libraries that applications reach S3 through: minio-py, pyarrow, DuckDB, Rust's object_store, fsspec's s3fs."""
 import io
 import os
 import sys
@@ -117,6 +117,49 @@ def test_duckdb(f, bucket):
     assert len(db.execute(f"SELECT * FROM glob('s3://{bucket}/duck/**')").fetchall()) == 4
     assert len(db.execute(f"SELECT * FROM glob('s3://{bucket}/duck/a*/on*.parquet')").fetchall()) == 1
     db.close()
+
+
+@pytest.mark.parametrize("bucket", BUCKETS)
+def test_object_store(f, bucket):
+    """Rust's object_store, below Delta Lake, Lance, polars and DataFusion: their commits are its conditional puts."""
+    obstore = pytest.importorskip("obstore", reason="obstore is not installed")
+    from obstore.exceptions import AlreadyExistsError, PreconditionError
+    from obstore.store import S3Store
+
+    def store(**more):
+        return S3Store(bucket, prefix="ob", endpoint=f.endpoint, access_key_id="a", secret_access_key="b", region="us-east-1",
+                       virtual_hosted_style_request=False, client_options={"allow_http": True}, **more)
+
+    s, body = store(), proc.content("obstore", 12 * MIB + 1)
+    for key, st in (("large", s), ("large sha256", store(checksum_algorithm="sha256"))):
+        obstore.put(st, key, body, use_multipart=True, chunk_size=5 * MIB)
+        assert bytes(obstore.get(st, key).bytes()) == body
+    assert bytes(obstore.get_range(s, "large", start=6 * MIB, length=9)) == body[6 * MIB : 6 * MIB + 9]
+    obstore.put(s, "attributes", b"", attributes={"Content-Type": "x/y", "k": "v"}, tags={"t": "\u00fc"})
+    a = obstore.get(s, "attributes").attributes
+    assert (a["Content-Type"], a["k"]) == ("x/y", "v")
+    obstore.put(s, "commit", b"1", mode="create")
+    with pytest.raises(AlreadyExistsError):
+        obstore.put(s, "commit", b"2", mode="create")
+    version = {"e_tag": obstore.head(s, "commit")["e_tag"]}
+    obstore.put(s, "commit", b"2", mode=version)
+    with pytest.raises(PreconditionError):
+        obstore.put(s, "commit", b"3", mode=version)
+    by_upload = store(copy_if_not_exists="multipart")
+    obstore.copy(by_upload, "commit", "copy", overwrite=False)
+    with pytest.raises(AlreadyExistsError):
+        obstore.copy(by_upload, "large", "copy", overwrite=False)
+    assert bytes(obstore.get(s, "copy").bytes()) == b"2"
+    obstore.rename(s, "copy", "renamed")
+    keys = ["plain", "sp ace", "plus+", "per%cent", "q?x=1&y", "am&p;<tag>", "\u00fc/\u00f1", "star*"]
+    for k in keys:
+        obstore.put(s, "odd/" + k, k.encode())
+    listed = [o["path"] for page in obstore.list(s, "odd", chunk_size=3) for o in page]
+    assert sorted(bytes(obstore.get(s, k).bytes()).decode() for k in listed) == sorted(keys)
+    assert [o["path"] for page in obstore.list(s, "odd", offset=listed[3]) for o in page] == listed[4:]
+    assert obstore.list_with_delimiter(s)["common_prefixes"] == ["odd"]
+    obstore.delete(s, [o["path"] for page in obstore.list(s) for o in page])
+    assert f.raw.list(bucket, "ob/") == []
 
 
 S3FS = os.path.join(proc.BUILD, "venv-s3fs", "bin", "python")
