@@ -213,7 +213,8 @@ static int publish_dir(struct kv_tx *tx, const struct meta_publish *p, struct pl
             tx_put_known(tx, id, true, until);
         i.dirty = i.transient = false;
     }
-    bool was = there && old->explicit_dir;
+    bool was = there && old->explicit_dir && !old->size; /* a content that others gave it is overwritten */
+    i.size = 0;
     i.explicit_dir = true;
     if (!p->posix)
         i.mtime_ms = clock_wall_ms();
@@ -496,12 +497,14 @@ struct unclaim_arg {
 
 /* What the namespace still says of the path is outdated. A listing may have loaded the file a moment ago and be about to
  * read it here. */
-static int outdate_file(struct kv_tx *tx, struct meta *m, const struct meta_claim *c, struct inode *old, struct place *pl,
+static int outdate(struct kv_tx *tx, struct meta *m, const struct meta_claim *c, struct inode *old, struct place *pl,
                         uint64_t id)
 {
     struct meta_load_entry now = {.st = c->st, .ident = str_of(c->key)};
     if (c->st && old->loc == LOC_HOME && !old->dirty && !old->transient)
         return tx_refresh(tx, old, &now, &id);
+    if (old->type == REC_DIR)
+        return 0;
     TRY(tx_forget_file(tx, m, old, pl, true));
     tx_del_dentry(tx, pl->dir, pl->leaf);
     return tx_prune(tx, pl, clock_wall_ms());
@@ -517,8 +520,8 @@ static int forget_path(struct kv_tx *tx, struct meta *m, const struct meta_claim
     TRY(tx_walk(tx, c->dir, c->path, &pl));
     TRY(old_file(tx, &pl, &old, &there));
     struct place chain = pl;
-    if (there && old.type != REC_DIR)
-        TRY(outdate_file(tx, m, c, &old, &pl, id));
+    if (there && (old.type != REC_DIR || old.explicit_dir))
+        TRY(outdate(tx, m, c, &old, &pl, id));
     TRY(tx_owner(tx, false, c->mount, str_of(c->key), &o));
     if (o.kind == OWNER_GONE && o.reap_due)
         tx_unqueue(tx, Q_REAP, o.reap_due, c->mount, str_of(c->key));

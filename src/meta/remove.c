@@ -355,11 +355,18 @@ static int mkdir_tx(struct kv_tx *tx, void *arg)
     if (p.rest.n && place_missing(&p) && !a->parents)
         return err_set(ERR_NOT_FOUND, "the parent directory does not exist");
     int r = p.rest.n ? ERR_NOT_FOUND : tx_dentry(tx, p.dir, p.leaf, &e);
-    if (r == 0 && !a->parents) {
+    if (r == 0) {
         struct inode i;
+        struct str pairs;
         TRY(tx_inode(tx, e.ino, &i));
-        if (i.explicit_dir)
+        if (i.explicit_dir && !a->parents)
             return err_set(ERR_EXISTS, "the directory exists already");
+        if (i.size) { /* others gave it a content, which stays */
+            TRY(tx_pairs(tx, i.ino, &pairs));
+            if (a->ret)
+                found_fill(a->ret, &i, pairs);
+            return 0;
+        }
     } else if (r < 0 && r != ERR_NOT_FOUND) {
         return r;
     }

@@ -267,3 +267,27 @@ def test_a_folder_object_with_a_content(make, moto):
     proc.wait_for("the removal", lambda: moto.get("d/") is None)
     f.stop()
     f.assert_fsck_clean()
+
+
+@pytest.mark.parametrize("policy", ["WRITE_BACK", "WRITE_THROUGH", "TRANSIENT", "NO_CACHE"])
+def test_a_folder_object_with_a_content_is_overwritten(make, moto, policy):
+    """An empty PUT replaces the content that others gave a folder; mkdir -p does not."""
+    for k in moto.keys():
+        moto.delete(k)
+    moto.put("d/", b"content of a folder")
+    moto.put("m/", b"left alone")
+    f = make({"/demo": moto.uri()}, {"/demo/**": policy}, {**moto.properties(), **EAGER})
+    assert f.raw.get("demo", "d/").body == b"content of a folder" and f.raw.get("demo", "m/").body == b"left alone"
+    assert f.raw.put("demo", "d/").status == 200
+    if policy != "NO_CACHE":
+        f.cli("fs", "mkdir", "/demo/m", check=False)
+    for _ in range(2):
+        a = f.raw.get("demo", "d/")
+        assert (a.status, a.body) == (200, b"")
+        assert f.raw.list("demo") == ["d/", "m/"] and f.raw.get("demo", "m/").body == b"left alone"
+        f.restart()
+    if policy != "TRANSIENT":
+        proc.wait_for("the marker in the store", lambda: moto.get("d/") == b"")
+    assert moto.get("m/") == b"left alone"
+    f.stop()
+    f.assert_fsck_clean()
