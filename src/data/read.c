@@ -447,7 +447,22 @@ struct unpin {
     struct data *d;
     uint64_t content, last_origin;
     bool last_backed;
+    uint64_t *origin; /* contents of others it names, each once */
+    size_t origins;
 };
+
+static int note_origin(struct unpin *u, uint64_t origin)
+{
+    for (size_t i = 0; i < u->origins; i++)
+        if (u->origin[i] == origin)
+            return 0;
+    uint64_t *more = realloc(u->origin, (u->origins + 1) * sizeof *more);
+    if (!more)
+        return ERR_NOMEM;
+    u->origin = more;
+    u->origin[u->origins++] = origin;
+    return 0;
+}
 
 static int unpin_extent(void *arg, const struct extent *e)
 {
@@ -457,17 +472,35 @@ static int unpin_extent(void *arg, const struct extent *e)
     if (e->origin != u->last_origin) {
         u->last_origin = e->origin;
         TRY(meta_origin_backed(u->d->meta, e->origin, &u->last_backed));
+        if (u->last_backed && e->origin != u->content)
+            TRY(note_origin(u, e->origin));
     }
     if (u->last_backed)
         page_unpin(u->d->pages, e->blob, e->blob_off + e->len);
     return 0;
 }
 
+static int unpin_once(struct unpin *u)
+{
+    int r = meta_blobs(u->d->meta, u->content, false, unpin_extent, u);
+    return r == ERR_STALE ? 0 : r;
+}
+
+/* And those it borrows from: what others did not borrow of them was pinned for its sake, too. */
 int data_unpin(struct data *d, uint64_t content)
 {
     struct unpin u = {.d = d, .content = content};
-    int r = meta_blobs(d->meta, content, false, unpin_extent, &u);
-    return r == ERR_STALE ? 0 : r;
+    int r = unpin_once(&u);
+    for (size_t i = 0; i < u.origins && r == 0; i++) {
+        struct unpin o = {.d = d, .content = u.origin[i]};
+        if (meta_hold(d->meta, o.content) < 0) /* it is being dropped */
+            continue;
+        r = unpin_once(&o); /* held: it is not changed in place meanwhile */
+        meta_unhold(d->meta, o.content);
+        free(o.origin);
+    }
+    free(u.origin);
+    return r;
 }
 
 /* ---- sending ---- */

@@ -128,7 +128,8 @@ int fs_px_release(struct fs_px_handle *h); /* the handle is gone in every case *
 /* mode: of fallocate(2): 0, KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE; others ERR_NOT_SUPPORTED. Space is reserved (ERR_NO_SPACE). */
 int fs_px_fallocate(struct fs_px_handle *h, int mode, uint64_t off, uint64_t n);
 int fs_px_lseek(struct fs_px_handle *h, uint64_t off, int whence /* SEEK_DATA, SEEK_HOLE */, uint64_t *ret);
-/* Shares bytes where both lie in one mount and neither is being written; copies else. */
+/* By reference from 64 KiB on: nothing is read or written but a source that was not published yet is. The copy stays whole
+ * whatever becomes of the source. Bytes are copied where that is not possible, see px_copy.c. */
 int fs_px_copy_range(struct fs_px_handle *in, uint64_t off_in, struct fs_px_handle *out, uint64_t off_out, uint64_t n, uint64_t *ret_n);
 
 /* ---- directories ---- */

@@ -64,6 +64,63 @@ static void unnamed(struct px_node *n, const struct extent *e)
     free(map_del(n->blobs, map_key64(&e->blob)));
 }
 
+/* ---- by reference ---- */
+
+static bool lent(const struct px_node *n, uint64_t content)
+{
+    for (size_t i = 0; i < n->lent_n; i++)
+        if (n->lent[i] == content)
+            return true;
+    return false;
+}
+
+void px_lend(struct px_node *n, uint64_t content)
+{
+    if (lent(n, content)) {
+        meta_unhold(n->px->fs->meta, content);
+        return;
+    }
+    n->lent = mem_grow(n->lent, n->lent_n + 1, sizeof *n->lent);
+    n->lent[n->lent_n++] = content;
+}
+
+void px_rows_share(struct px_node *n, const struct extent *e, size_t k)
+{
+    for (size_t i = 0; i < k; i++) {
+        struct px_blob *b = e[i].blob ? map_get(n->blobs, map_key64(&e[i].blob)) : NULL;
+        if (!b)
+            continue;
+        b->shared = n->any_shared = true;
+        b->shown = true; /* by the other: never dropped because this file names it no more */
+    }
+}
+
+bool px_is_shared(const struct px_node *n, uint64_t blob)
+{
+    const struct px_blob *b = n->any_shared ? map_get(n->blobs, map_key64(&blob)) : NULL;
+    return b && b->shared;
+}
+
+static int not_shared(void *arg, struct str key, void *value)
+{
+    (void)arg;
+    (void)key;
+    ((struct px_blob *)value)->shared = false;
+    return 0;
+}
+
+void px_rows_shared(struct px_node *n)
+{
+    if (n->any_shared && n->blobs)
+        map_each(n->blobs, not_shared, NULL);
+    n->any_shared = false;
+    for (size_t i = 0; i < n->lent_n; i++)
+        meta_unhold(n->px->fs->meta, n->lent[i]);
+    free(n->lent);
+    n->lent = NULL;
+    n->lent_n = 0;
+}
+
 /* ---- rows ---- */
 
 size_t px_row_find(const struct px_node *n, uint64_t off)
@@ -329,6 +386,7 @@ void px_rows_free(struct px_node *n)
     for (size_t i = 0; i < n->rows; i++)
         free(n->row[i].e);
     free(n->row);
+    px_rows_shared(n);
     if (n->blobs)
         map_each(n->blobs, free_blob, NULL);
     map_free(n->blobs);

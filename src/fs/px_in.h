@@ -61,6 +61,7 @@ struct px_row {
 struct px_blob {
     uint64_t live, bytes; /* of it that extents name; its length */
     bool shown;           /* a published content names it */
+    bool shared;          /* copied by reference since the last publish */
 };
 
 struct px_dead {
@@ -101,6 +102,9 @@ struct px_node {
     _Atomic(struct px_window *) window; /* of reads while nothing is changed */
     uint64_t *unshown; /* blobs that came since the last publish; some may have gone again */
     size_t unshown_n;
+    uint64_t *lent; /* contents of others, held: what was copied from them is not published yet */
+    size_t lent_n;
+    bool any_shared;
     struct px_dead *dead;
     size_t dead_n;
     uint64_t *gone; /* offsets of stored rows that are not any more */
@@ -245,6 +249,12 @@ void px_blobs_shown(struct px_node *n); /* a published content names what the ro
 void px_rows_put(struct px_node *n, uint64_t off, uint64_t len, const struct extent *e, size_t k);
 /* The same of a range that was rewritten: small rows beside it become one with it. */
 void px_rows_gather(struct px_node *n, uint64_t off, uint64_t len, const struct extent *e, size_t k);
+/* Blobs that were put by reference, from another file. */
+void px_rows_share(struct px_node *n, const struct extent *e, size_t k);
+/* A content, held once: the hold is the node's until its next publish. */
+void px_lend(struct px_node *n, uint64_t content);
+void px_rows_shared(struct px_node *n); /* they are published */
+bool px_is_shared(const struct px_node *n, uint64_t blob);
 void px_rows_cut(struct px_node *n, uint64_t size);
 void px_rows_cover(struct px_node *n, uint64_t size);      /* holes up to size */
 size_t px_row_find(const struct px_node *n, uint64_t off); /* the row that holds off; rows when none does */

@@ -125,9 +125,20 @@ static int read_evicted(struct px_node *n, const struct extent *e, uint64_t at, 
     return t.got == len ? 0 : err_set(ERR_CORRUPT, "an extent is shorter than its record says");
 }
 
+/* Not in an object of this file yet: where the origin has it. */
+static int read_shared(struct px_node *n, const struct extent *e, uint64_t skip, char *p, size_t len)
+{
+    struct into t = {p, len, 0};
+    struct data_sink sink = {.bytes = take, .arg = &t};
+    TRY(data_read_extent(n->px->fs->data, e->origin, e, e->origin_off, e->origin_off + skip, len, &sink));
+    return t.got == len ? 0 : err_set(ERR_CORRUPT, "an extent is shorter than its record says");
+}
+
 int px_read_piece(struct px_node *n, const struct extent *e, uint64_t at, uint64_t off, char *p, size_t len)
 {
     int r = page_read(n->px->fs->pages, e->blob, e->blob_off + (off - at), p, len, false);
+    if (r == ERR_NOT_CACHED && px_is_shared(n, e->blob))
+        return read_shared(n, e, off - at, p, len);
     return r == ERR_NOT_CACHED && n->i.content ? read_evicted(n, e, at, off, p, len) : r;
 }
 
@@ -337,34 +348,4 @@ int fs_px_lseek(struct fs_px_handle *h, uint64_t off, int whence, uint64_t *ret)
     if (r == 0)
         *ret = at;
     return r;
-}
-
-/* ---- copies ---- */
-
-int fs_px_copy_range(struct fs_px_handle *in, uint64_t off_in, struct fs_px_handle *out, uint64_t off_out, uint64_t n,
-                     uint64_t *ret_n)
-{
-    enum { STEP = 1 << 20 };
-    char *p AUTO_FREE = mem_alloc(STEP);
-    uint64_t done = 0;
-    int r = 0;
-    if (!writable(out))
-        return err_set(ERR_DENIED, "the file is open for reading only");
-    if (in->node == out->node && off_in < off_out + n && off_out < off_in + n)
-        return err_set(ERR_INVALID, "the ranges overlap");
-    while (r == 0 && done < n) {
-        size_t got = 0, want = n - done < STEP ? (size_t)(n - done) : STEP;
-        r = fs_px_read(in, off_in + done, p, want, &got);
-        if (r < 0 || !got)
-            break;
-        PX_ENTER(out->px);
-        px_gate_write(&out->node->gate);
-        r = px_write_node(out->node, off_out + done, p, got);
-        px_gate_write_end(&out->node->gate);
-        done += r == 0 ? got : 0;
-    }
-    if (r < 0 && !done)
-        return r;
-    *ret_n = done;
-    return 0;
 }

@@ -23,6 +23,10 @@ void px_changed(struct px_node *n)
 static int is_here(struct px_node *n, struct map *asked, uint64_t blob, bool *ret)
 {
     const struct px_blob *b = map_get(n->blobs, map_key64(&blob));
+    if (b->shared) { /* not what the object of this file has: it is copied after all */
+        *ret = false;
+        return 0;
+    }
     uintptr_t known = (uintptr_t)map_get(asked, map_key64(&blob));
     if (!known) {
         int r = page_pin(n->px->fs->pages, blob, b->bytes, true);
@@ -197,6 +201,7 @@ static void rows_stored(struct px_node *n, const struct meta_change *c)
     n->gone = NULL;
     n->gone_n = 0;
     px_blobs_shown(n);
+    px_rows_shared(n);
     release_dead(n, c->in_place);
 }
 

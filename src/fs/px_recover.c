@@ -8,19 +8,31 @@
 
 struct recover {
     struct fs *fs;
+    uint64_t content;    /* being looked at */
     struct buf all, bad; /* contents */
 };
 
-static int check_extent(void *arg, const struct extent *e)
+static int check_pages(struct recover *r, const struct extent *e)
 {
-    struct recover *r = arg;
     char part[65536];
-    for (uint64_t at = 0; e->blob && at < e->len;) {
+    for (uint64_t at = 0; at < e->len;) {
         size_t n = e->len - at < sizeof part ? (size_t)(e->len - at) : sizeof part;
         TRY(page_read(r->fs->pages, e->blob, e->blob_off + at, part, n, true));
         at += n;
     }
     return 0;
+}
+
+/* Copied by reference from what is in the UFS: its pages may be evicted. */
+static int check_extent(void *arg, const struct extent *e)
+{
+    struct recover *r = arg;
+    struct meta_backing b;
+    int rc = e->blob ? check_pages(r, e) : 0;
+    if ((rc == ERR_NOT_CACHED || rc == ERR_CORRUPT) && e->origin != r->content &&
+        meta_backing(r->fs->meta, e->origin, &b) == 0)
+        return 0;
+    return rc;
 }
 
 static int note(void *arg, const struct meta_lazy *l)
@@ -34,6 +46,7 @@ static int note(void *arg, const struct meta_lazy *l)
 
 static int look_at(struct recover *r, uint64_t content, uint64_t ino, bool *ret_good)
 {
+    r->content = content;
     int rc = meta_blobs(r->fs->meta, content, false, check_extent, r);
     *ret_good = rc == 0 || rc == ERR_STALE;
     if (*ret_good)

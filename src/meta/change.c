@@ -257,7 +257,7 @@ static int as_new(struct kv_tx *tx, struct change_arg *a, struct inode *i)
         tx_unqueue(tx, Q_DROP, a->ahead, k.id, STR(""));
         k.borrows = true;
     }
-    put_extents(tx, c, &k, clean && !c->overrule ? c->content : 0, true, a->ahead);
+    put_extents(tx, c, &k, clean && !c->overrule && !c->replace ? c->content : 0, true, a->ahead);
     tx_put_content(tx, &k);
     if (c->lazy) {
         before.size = before.content ? before.size : 0;
@@ -287,6 +287,7 @@ static int change_tx(struct kv_tx *tx, void *arg)
     if (a->frozen && same && !a->ahead) {
         TRY(tx_content(tx, i.content, &k));
         TRY(tx_borrowed(tx, i.content, &borrowed));
+        borrowed |= c->brought && k.borrows; /* others who borrow the same may be unpinning it */
     }
     TRY(borrowed ? as_new(tx, a, &i) : in_place(tx, a, &i, &k));
     TRY(tx_content(tx, i.content, &k));

@@ -305,7 +305,7 @@ struct borrow_arg {
     uint64_t content;
     struct buf from, out;
     bool more;
-    bool backed;
+    bool backed, only_here;
 };
 
 static int borrowers_tx(struct kv_tx *tx, void *arg)
@@ -359,6 +359,7 @@ static int origin_tx(struct kv_tx *tx, void *arg)
     struct borrow_arg *a = arg;
     struct content c;
     int r = tx_content(tx, a->content, &c);
+    a->only_here = r == 0 && c.back == BACK_NONE;
     a->backed = r == ERR_NOT_FOUND || (r == 0 && (c.back != BACK_NONE || c.state == CONTENT_DEAD));
     return r == ERR_NOT_FOUND ? 0 : r;
 }
@@ -377,8 +378,8 @@ int meta_origin_backed(struct meta *m, uint64_t origin, bool *ret)
         bool all;
     } s = {true};
     TRY(kv_view(m->kv, origin_tx, &a, NULL));
-    *ret = a.backed;
-    if (!a.backed)
+    *ret = a.backed && !(a.only_here && meta_held(m, origin, NULL)); /* its readers have no object to read from */
+    if (!*ret)
         return 0;
     int r = meta_borrowers(m, origin, stop_at_first, &s.all);
     if (r < 0)

@@ -16,6 +16,9 @@ int run_drop(struct persist *p, struct meta_item *it, size_t n)
     size_t dropped = 0;
     TRY(meta_drop(p->meta, it, n, drop_blob, p, &dropped));
     atomic_fetch_add(&p->dropped, dropped);
+    for (size_t i = 0; i < n; i++)
+        if (it[i].kind == Q_DROP && it[i].rec.attempts) /* its readers may have gone: its pages were pinned for them */
+            TRY(data_unpin(p->data, it[i].id));
     return 0;
 }
 

@@ -138,6 +138,36 @@ def test_fallocate_of_unknown_mode(mounted, mnt):
     os.close(fd)
 
 
+def test_copy_file_range_of_what_was_evicted(mounted, mnt):
+    """Only the bucket has the source; then the source goes. Unaligned, and over a hole."""
+    data = random.Random(4).randbytes(3_000_000)
+    put(f"{mnt}/a", data)
+    demo = "/demo/" + os.path.basename(mnt)
+    mounted.cli("persist", "--wait", demo, "--timeout", "60")
+    mounted.cli("job", "free", "--path", demo)
+    a, b = opened(f"{mnt}/a", os.O_RDONLY), opened(f"{mnt}/b")
+    os.ftruncate(b, 5_000_000)
+    assert os.copy_file_range(a, b, 2_000_001, 77, 1_000_003) == 2_000_001
+    os.close(a)
+    os.close(b)
+    os.unlink(f"{mnt}/a")
+    want = bytearray(5_000_000)
+    want[1_000_003:3_000_004] = data[77:2_000_078]
+    assert get(f"{mnt}/b") == want
+    mounted.cli("persist", "--wait", demo, "--timeout", "60")
+    mounted.cli("job", "free", "--path", demo)
+    assert get(f"{mnt}/b") == want
+
+
+def test_ficlone_is_refused(mounted, mnt):
+    put(f"{mnt}/a", b"x" * 100_000)
+    a, b = opened(f"{mnt}/a", os.O_RDONLY), opened(f"{mnt}/b")
+    assert errno_of(fcntl.ioctl, b, 0x40049409, a) == E.EOPNOTSUPP
+    os.close(a)
+    os.close(b)
+    assert get(f"{mnt}/b") == b""
+
+
 def test_copy_file_range(mnt):
     data = random.Random(3).randbytes(5_000_000)
     put(f"{mnt}/a", data)

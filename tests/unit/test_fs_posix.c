@@ -948,6 +948,269 @@ static void power_lost(void **state)
     ufs_holds("kept", "kept");
 }
 
+/* ---- copies by reference ---- */
+
+enum { SOURCE = 300000 };
+
+static char *pattern(size_t n, unsigned seed)
+{
+    char *p = malloc(n + 1);
+    uint64_t s = seed * 2654435761u + 88172645463325252ull;
+    for (size_t i = 0; i < n; i++) {
+        s ^= s << 13;
+        s ^= s >> 7;
+        s ^= s << 17;
+        p[i] = (char)s;
+    }
+    p[n] = 0;
+    return p;
+}
+
+static void put_bytes(const char *name, const char *p, size_t n)
+{
+    struct fs_px_handle *h = make(dir, name, O_RDWR | O_TRUNC);
+    OK(fs_px_write(h, 0, p, n, false));
+    OK(fs_px_release(h));
+}
+
+static void same_bytes(struct fs_px_handle *h, const char *want, size_t n)
+{
+    char *got = malloc(n + 2);
+    size_t k;
+    OK(fs_px_read(h, 0, got, n + 1, &k));
+    assert_int_equal(k, n);
+    assert_memory_equal(got, want, n);
+    free(got);
+}
+
+static void has_bytes(const char *name, const char *want, size_t n)
+{
+    struct fs_px_handle *h = open_it(dir, name, O_RDONLY);
+    same_bytes(h, want, n);
+    OK(fs_px_release(h));
+}
+
+static void free_all(void)
+{
+    uint64_t freed, files;
+    OK(fs_free(fs, fs_path(STR("/b")), &freed, &files));
+}
+
+static uint64_t pinned(void)
+{
+    struct page_figures f;
+    page_figures(pages, &f);
+    return f.pinned;
+}
+
+/* Copy all of a to b, which is made. */
+static void share_all(const char *a, const char *b, size_t n)
+{
+    struct fs_px_handle *in = open_it(dir, a, O_RDONLY), *out = make(dir, b, O_RDWR);
+    uint64_t done;
+    OK(fs_px_copy_range(in, 0, out, 0, n, &done));
+    assert_int_equal(done, n);
+    OK(fs_px_release(in));
+    OK(fs_px_release(out));
+}
+
+static void copies_share(void **state)
+{
+    (void)state;
+    char *p = pattern(SOURCE, 1), *q = pattern(SOURCE, 2);
+    put_bytes("a", p, SOURCE);
+    uint64_t before = pinned();
+    share_all("a", "b", SOURCE);
+    assert_int_equal(pinned(), before); /* not a byte was written */
+    has_bytes("b", p, SOURCE);
+    struct fs_px_handle *h = open_it(dir, "a", O_RDWR); /* each is changed, the other stays */
+    OK(fs_px_write(h, 1000, q, 100000, false));
+    OK(fs_px_fallocate(h, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 200000, 50000));
+    OK(fs_px_release(h));
+    has_bytes("b", p, SOURCE);
+    h = open_it(dir, "b", O_RDWR);
+    OK(fs_px_write(h, 0, q, 10, false));
+    OK(fs_px_fsync(h, false));
+    OK(fs_px_release(h));
+    char *a = malloc(SOURCE), *b = malloc(SOURCE);
+    memcpy(a, p, SOURCE);
+    memcpy(a + 1000, q, 100000);
+    memset(a + 200000, 0, 50000);
+    memcpy(b, p, SOURCE);
+    memcpy(b, q, 10);
+    has_bytes("a", a, SOURCE);
+    has_bytes("b", b, SOURCE);
+    fsck();
+    restart();
+    has_bytes("a", a, SOURCE);
+    has_bytes("b", b, SOURCE);
+    persist_all();
+    free_all();
+    has_bytes("a", a, SOURCE);
+    OK(fs_px_unlink(px, dir, STR("a")));
+    persist_all();
+    free_all();
+    has_bytes("b", b, SOURCE);
+    fsck();
+    for (int i = 0; i < 200 && pinned(); i++) { /* nothing stays pinned for what is not there any more */
+        OK(persist_drain(persist));
+        clock_sleep_ms(50);
+    }
+    assert_int_equal(pinned(), 0);
+    free(p);
+    free(q);
+    free(a);
+    free(b);
+}
+
+/* The copy is not published yet, and the source is overwritten, emptied or removed. */
+static void source_goes_first(void **state)
+{
+    (void)state;
+    char *p = pattern(SOURCE, 3);
+    struct fs_px_stat st, to = {.size = 0};
+    uint64_t done;
+    for (int how = 0; how < 6; how++) {
+        put_bytes("a", p, SOURCE);
+        if (how >= 3) { /* in the UFS only */
+            persist_all();
+            free_all();
+        }
+        struct fs_px_handle *in = open_it(dir, "a", O_RDWR), *out = make(dir, "b", O_RDWR);
+        OK(fs_px_copy_range(in, 1, out, 3, SOURCE - 1, &done));
+        assert_int_equal(done, SOURCE - 1);
+        if (how % 3 == 0)
+            OK(fs_px_write(in, 0, "overwritten", 11, false));
+        else if (how % 3 == 1)
+            OK(fs_px_setattr(px, look(dir, "a").ino, in, &to, FS_PX_SIZE, &st));
+        else
+            OK(fs_px_unlink(px, dir, STR("a")));
+        OK(fs_px_fsync(in, false));
+        OK(fs_px_release(in));
+        persist_all();
+        free_all();
+        OK(fs_px_write(out, 0, "xyz", 3, false));
+        OK(fs_px_fsync(out, false));
+        char *want = malloc(SOURCE + 2);
+        memcpy(want, "xyz", 3);
+        memcpy(want + 3, p + 1, SOURCE - 1);
+        same_bytes(out, want, SOURCE + 2);
+        OK(fs_px_release(out));
+        persist_all();
+        free_all();
+        has_bytes("b", want, SOURCE + 2);
+        free(want);
+        fsck();
+        OK(fs_px_unlink(px, dir, STR("b")));
+        if (how % 3 != 2)
+            OK(fs_px_unlink(px, dir, STR("a")));
+    }
+    free(p);
+}
+
+static void copies_within_and_holes(void **state)
+{
+    (void)state;
+    char *p = pattern(SOURCE, 4), *want = calloc(1, 4 * SOURCE);
+    struct fs_px_stat st, to = {.size = 3 * SOURCE};
+    struct fs_px_handle *h = make(dir, "h", O_RDWR), *out;
+    uint64_t done, at;
+    OK(fs_px_write(h, 0, p, SOURCE, false));
+    OK(fs_px_setattr(px, look(dir, "h").ino, h, &to, FS_PX_SIZE, &st));
+    OK(fs_px_copy_range(h, 1, h, 2 * SOURCE + 5, 100001, &done));
+    assert_int_equal(done, 100001);
+    FAILS(fs_px_copy_range(h, 0, h, 100, 70000, &done), ERR_INVALID);
+    memcpy(want, p, SOURCE);
+    memcpy(want + 2 * SOURCE + 5, p + 1, 100001);
+    same_bytes(h, want, 3 * SOURCE);
+    /* persisted and evicted before that is published: its object has other bytes there */
+    OK(fs_px_fsync(h, false));
+    OK(fs_px_copy_range(h, 7, h, SOURCE + 9, 100000, &done));
+    memcpy(want + SOURCE + 9, p + 7, 100000);
+    persist_all();
+    free_all();
+    same_bytes(h, want, 3 * SOURCE);
+    OK(fs_px_fsync(h, false));
+    same_bytes(h, want, 3 * SOURCE);
+    out = make(dir, "sparse", O_RDWR);
+    OK(fs_px_copy_range(h, 0, out, 0, 3 * SOURCE, &done));
+    same_bytes(out, want, 3 * SOURCE);
+    OK(fs_px_lseek(out, SOURCE + 100100, SEEK_HOLE, &at));
+    assert_int_equal(at, SOURCE + 100100);
+    OK(fs_px_copy_range(h, 3 * SOURCE, out, 0, 70000, &done));
+    assert_int_equal(done, 0);
+    OK(fs_px_release(out));
+    OK(fs_px_release(h));
+    fsck();
+    restart();
+    has_bytes("h", want, 3 * SOURCE);
+    has_bytes("sparse", want, 3 * SOURCE);
+    free(p);
+    free(want);
+}
+
+/* Over an existing file that is in the UFS, whole (O_TRUNC) and in the middle. */
+static void copies_over_clean(void **state)
+{
+    (void)state;
+    char *p = pattern(SOURCE, 5), *q = pattern(SOURCE, 6);
+    struct fs_px_handle *in, *out;
+    uint64_t done;
+    put_bytes("a", p, SOURCE);
+    put_bytes("b", q, SOURCE);
+    put_bytes("c", q, SOURCE);
+    persist_all();
+    free_all();
+    in = open_it(dir, "a", O_RDONLY);
+    out = open_it(dir, "b", O_RDWR | O_TRUNC);
+    OK(fs_px_copy_range(in, 0, out, 0, SOURCE, &done));
+    OK(fs_px_release(out));
+    out = open_it(dir, "c", O_RDWR);
+    OK(fs_px_copy_range(in, 100000, out, 50000, 150000, &done));
+    struct fs_file *reader; /* and who reads the old content goes on */
+    OK(fs_open(fs, fs_path(STR("/b/c")), 0, &reader));
+    memcpy(q + 50000, p + 100000, 150000);
+    same_bytes(out, q, SOURCE);
+    OK(fs_px_release(out));
+    fs_close(reader);
+    has_bytes("b", p, SOURCE);
+    has_bytes("c", q, SOURCE);
+    persist_all();
+    free_all();
+    OK(fs_px_release(in));
+    restart();
+    has_bytes("b", p, SOURCE);
+    has_bytes("c", q, SOURCE);
+    fsck();
+    free(p);
+    free(q);
+}
+
+static void copied_and_killed_child(void)
+{
+    share_all("clean", "copy-of-clean", SOURCE);
+    share_all("dirty", "copy-of-dirty", SOURCE);
+    free_all();
+}
+
+static void copied_and_killed(void **state)
+{
+    (void)state;
+    char *p = pattern(SOURCE, 7);
+    put_bytes("clean", p, SOURCE);
+    persist_all();
+    free_all();
+    put_bytes("dirty", p, SOURCE);
+    in_child(copied_and_killed_child);
+    has_bytes("copy-of-clean", p, SOURCE);
+    has_bytes("copy-of-dirty", p, SOURCE);
+    persist_all();
+    free_all();
+    has_bytes("copy-of-clean", p, SOURCE);
+    has_bytes("copy-of-dirty", p, SOURCE);
+    free(p);
+}
+
 /* ---- how many extents ---- */
 
 static int count_rows(void *arg, uint64_t off, const struct extent *e, size_t n, bool stored)
@@ -1037,8 +1300,8 @@ static void random_writes(void **state)
     assert_int_equal(is.i.mtime_ms, was.i.mtime_ms);
     assert_int_equal(is.i.ctime_ms, was.i.ctime_ms);
     assert_int_equal(is.i.version, was.i.version);
-    fsck();
     restart();
+    fsck();
     h = open_it(dir, "random", O_RDONLY);
     for (uint64_t b = 0; b < blocks; b++) {
         fill_block(block, b, last[b]);
@@ -1252,8 +1515,9 @@ static void compare(struct fs_px_handle *h, const char *model, uint64_t size, ch
 static void random_run(uint64_t seed)
 {
     char *model = calloc(1, FILE_MAX + 1), *got = malloc(FILE_MAX + 1), *bytes = malloc(300000);
-    uint64_t size = 0, s = seed * 7919 + 1;
-    struct fs_px_handle *h = make(dir, "r", O_RDWR | O_TRUNC);
+    char *model2 = calloc(1, FILE_MAX + 1);
+    uint64_t size = 0, size2 = 0, s = seed * 7919 + 1;
+    struct fs_px_handle *h = make(dir, "r", O_RDWR | O_TRUNC), *other = make(dir, "r2", O_RDWR | O_TRUNC);
     struct fs_file *reader = NULL;
     for (int op = 0; op < OPS; op++) {
         uint64_t off = rnd(&s) % FILE_MAX, n = 1 + rnd(&s) % (rnd(&s) % 4 ? 5000 : 300000);
@@ -1300,12 +1564,35 @@ static void random_run(uint64_t seed)
         case 7:
             if (rnd(&s) % 8 == 0) {
                 OK(fs_px_release(h));
+                OK(fs_px_release(other));
                 if (reader)
                     reader = fs_close(reader);
                 restart();
                 h = open_it(dir, "r", O_RDWR);
+                other = open_it(dir, "r2", O_RDWR);
             }
             break;
+        case 9: { /* from the other file, whose bytes are this one's of some time ago, and from this one */
+            uint64_t done, to = rnd(&s) % FILE_MAX, from = off;
+            bool own = rnd(&s) % 2;
+            n = 1 + rnd(&s) % 300000;
+            n = to + n > FILE_MAX ? FILE_MAX - to : n;
+            if (!own) {
+                OK(fs_px_copy_range(h, 0, other, 0, size, &done));
+                assert_int_equal(done, size);
+                memcpy(model2, model, size);
+                size2 = size > size2 ? size : size2;
+            }
+            if (own && from < to + n && to < from + n)
+                break;
+            uint64_t have = own ? size : size2, k = from >= have ? 0 : from + n > have ? have - from : n;
+            OK(fs_px_copy_range(own ? h : other, from, h, to, n, &done));
+            assert_int_equal(done, k);
+            memmove(model + to, (own ? model : model2) + from, k);
+            if (k && to + k > size)
+                size = to + k;
+            break;
+        }
         case 8: {
             size_t k;
             OK(fs_px_read(h, off, bytes, n, &k));
@@ -1320,11 +1607,14 @@ static void random_run(uint64_t seed)
             if (off + n > size)
                 size = off + n;
         }
-        if (op % 50 == 0)
+        if (op % 50 == 0) {
             compare(h, model, size, got);
+            compare(other, model2, size2, got);
+        }
     }
     compare(h, model, size, got);
     OK(fs_px_release(h));
+    OK(fs_px_release(other));
     fs_close(reader);
     fsck();
     persist_all();
@@ -1337,7 +1627,11 @@ static void random_run(uint64_t seed)
     h = open_it(dir, "r", O_RDONLY);
     compare(h, model, size, got);
     OK(fs_px_release(h));
+    h = open_it(dir, "r2", O_RDONLY);
+    compare(h, model2, size2, got);
+    OK(fs_px_release(h));
     free(model);
+    free(model2);
     free(got);
     free(bytes);
 }
@@ -1473,11 +1767,18 @@ int main(void)
         cmocka_unit_test_setup_teardown(told_of_changes, setup, teardown),
         cmocka_unit_test_setup_teardown(two_mounts, setup, teardown),
         cmocka_unit_test_setup_teardown(killed, setup, teardown),
+        cmocka_unit_test_setup_teardown(copies_share, setup, teardown),
+        cmocka_unit_test_setup_teardown(source_goes_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(copies_within_and_holes, setup, teardown),
+        cmocka_unit_test_setup_teardown(copies_over_clean, setup, teardown),
+        cmocka_unit_test_setup_teardown(copied_and_killed, setup, teardown),
         cmocka_unit_test_setup_teardown(random_writes, setup, teardown),
         cmocka_unit_test_setup_teardown(killed_at_each_step, setup, teardown),
         cmocka_unit_test_setup_teardown(power_lost, setup, teardown),
         cmocka_unit_test_setup_teardown(many_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(random_operations, setup, teardown),
     };
+    if (getenv("ONLY"))
+        cmocka_set_test_filter(getenv("ONLY"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
