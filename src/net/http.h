@@ -163,6 +163,8 @@ uint64_t http_body_bytes(const struct http_req *rq); /* read so far */
  * server writes itself (Content-Length, Transfer-Encoding, Connection, Date, Server, Keep-Alive); ERR_LIMIT past 32
  * KiB. */
 int http_set(struct http_req *rq, const char *name, struct str value);
+/* Are these a name and a value that a header can have? */
+bool http_can_say(struct str name, struct str value);
 int http_setf(struct http_req *rq, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Forget the headers set so far (an error answer instead of the one that was prepared). */
 void http_unset_all(struct http_req *rq);

@@ -72,6 +72,11 @@ static bool server_writes(struct str name)
     return false;
 }
 
+bool http_can_say(struct str name, struct str value)
+{
+    return http_is_token(name) && http_is_field_value(value);
+}
+
 int http_set(struct http_req *rq, const char *name, struct str value)
 {
     CHECK(rq->reply == REPLY_NONE, "header %s after the answer has begun", name);

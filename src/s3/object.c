@@ -19,6 +19,10 @@ static const struct system_header systems[] = {
     {"expires", "Expires", "response-expires"},
 };
 enum { SYSTEMS = sizeof systems / sizeof *systems };
+enum {
+    SYSTEM_MAX = 2048,
+    LINES_MAX = 20 * 1024
+}; /* bytes kept: of system headers, as S3 has it; of metadata as sent */
 
 static const struct str meta_prefix = {"x-amz-meta-", 11};
 
@@ -191,17 +195,36 @@ static bool is_meta(struct str name)
     return name.n >= meta_prefix.n && str_ieq(str_mk(name.p, meta_prefix.n), meta_prefix);
 }
 
-static int check_meta_size(const struct s3_pairs *ps)
+/* Forms and queries may hold what no header can. */
+static int check_sayable(const struct fs_pair *p)
 {
-    size_t sum = 0, max = ps->c->s3->set.metadata_max;
-    for (size_t i = 0; i < ps->n; i++)
-        if (is_meta(ps->p[i].name))
-            sum += ps->p[i].name.n - meta_prefix.n + ps->p[i].value.n;
-    if (sum > max)
+    if (http_can_say(p->name, p->value))
+        return 0;
+    return err_set(ERR_INVALID, "%.*s: a name or value holds a character that no header may have", STR_ARG(p->name));
+}
+
+/* What is kept with an object must fit the head of an answer, or nobody could ever read it again; and stores take no
+ * more than this of it. */
+static int check_pairs(const struct s3_pairs *ps)
+{
+    size_t user = 0, lines = 0, system = 0, max = ps->c->s3->set.metadata_max;
+    for (size_t i = 0; i < ps->n; i++) {
+        const struct fs_pair *p = &ps->p[i];
+        TRY(check_sayable(p));
+        lines += p->name.n + p->value.n + 4;
+        if (is_meta(p->name))
+            user += p->name.n - meta_prefix.n + p->value.n;
+        else if (system_of(p->name))
+            system += p->name.n + p->value.n;
+    }
+    if (user > max)
         return err_set(
             ERR_METADATA_LARGE,
             "Your metadata headers have %zu bytes, the maximum is %zu (alluxio.worker.s3.header.metadata.max.size)",
-            sum, max);
+            user, max);
+    if (system > SYSTEM_MAX || lines > LINES_MAX)
+        return err_set(ERR_METADATA_LARGE, "The headers to keep with the object are larger than %d bytes",
+                       system > SYSTEM_MAX ? SYSTEM_MAX : LINES_MAX);
     return 0;
 }
 
@@ -238,7 +261,7 @@ int s3_pairs_headers(struct s3_pairs *ps)
         if (is_meta(http_header_at(ps->c->rq, i)->name))
             add_meta(ps, http_header_at(ps->c->rq, i));
     add_hoisted_meta(ps);
-    return check_meta_size(ps);
+    return check_pairs(ps);
 }
 
 int s3_pairs_fields(struct s3_pairs *ps, const struct http_header *field, size_t n)
@@ -250,7 +273,7 @@ int s3_pairs_fields(struct s3_pairs *ps, const struct http_header *field, size_t
         else if (is_meta(field[i].name))
             add_meta(ps, &field[i]);
     }
-    return check_meta_size(ps);
+    return check_pairs(ps);
 }
 
 int s3_pairs_tagging(struct s3_pairs *ps)

@@ -249,3 +249,29 @@ def test_listings_are_exact_while_others_write(f, raw):
         for t in ts:
             t.join()
     assert not failed
+
+
+def test_what_is_kept_with_an_object_can_be_given_back(f, raw):
+    """Headers that an answer could not hold, or no header can say, are refused with the object, not found out by a GET."""
+    systems = ("Content-Type", "Cache-Control", "Content-Disposition", "Content-Language", "Content-Encoding", "Expires")
+    big = {k: "v" * 7000 for k in systems}
+    for n in (1, 5, 6):
+        a = raw.put("demo", "kept/big", b"x", dict(list(big.items())[:n]))
+        assert (a.status, a.code) == (400, "MetadataTooLarge")
+    a = raw.request("POST", "demo", "kept/big", "uploads", big)
+    assert (a.status, a.code) == (400, "MetadataTooLarge")
+    fits = {k: "v" * 300 for k in systems}
+    assert raw.put("demo", "kept/fits", b"x", fits).status == 200
+    head = raw.head("demo", "kept/fits")
+    assert head.status == 200 and all(head.headers[k.lower()] == v for k, v in fits.items())
+    evil = "?X-Amz-Signature=0&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=a/20300101/us-east-1/s3/aws4_request" \
+           "&X-Amz-Date=20300101T000000Z&X-Amz-Expires=60&X-Amz-SignedHeaders=host"
+    for q in ("&x-amz-meta-a=b%0d%0aSet-Cookie:%20c", "&x-amz-meta-a%20b=c", "&x-amz-meta-a=%00"):
+        assert raw.send("PUT", "/demo/kept/evil" + evil + q, {}, b"x").status == 400
+    b = "xyz"
+    for name, value in (("Content-Type", "a\r\nSet-Cookie: b"), ("x-amz-meta-a", "a\nb"), ("x-amz-meta-a b", "c"), ("Cache-Control", "a\0")):
+        form = "".join(f'--{b}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in (("key", "kept/form"), (name, value)))
+        form += f'--{b}\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\nx\r\n--{b}--\r\n'
+        a = raw.request("POST", "demo", None, None, {"Content-Type": f"multipart/form-data; boundary={b}"}, form.encode())
+        assert a.status == 400, (name, value, a)
+    assert raw.list("demo", "kept/") == ["kept/fits"]
