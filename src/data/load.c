@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Names the namespace does not know are asked of the UFS. A look is a stat or a page of a listing; what it saw is handed to
- * meta_load with the epoch taken before the look, and looked at again when that has passed.
+ * Names the namespace does not know are asked of the UFS. A look is a stat or a page of a listing; what it saw is
+ * handed to meta_load with the epoch taken before the look, and looked at again when that has passed.
  */
 #include "data/data_in.h"
 
@@ -62,8 +62,8 @@ static int look(struct data *d, uint64_t mount, const char *key, struct ufs_stat
     return r == ERR_KEY_UNSUPPORTED || r == ERR_NAME_TOO_LONG || r == ERR_BAD_NAME ? ERR_NOT_FOUND : r;
 }
 
-static int load_one(struct data *d, uint64_t dir, struct str path, const char *ident, const struct ufs_stat *st, struct str pairs,
-                    uint64_t epoch, uint64_t start)
+static int load_one(struct data *d, uint64_t dir, struct str path, const char *ident, const struct ufs_stat *st,
+                    struct str pairs, uint64_t epoch, uint64_t start)
 {
     struct meta_load_entry e = {.path = path, .st = st, .ident = str_of(ident), .pairs = pairs};
     struct meta_load l = {.dir = dir, .path = STR(""), .entry = &e, .n = 1, .epoch = epoch, .start_ms = start};
@@ -106,7 +106,8 @@ static int ask(struct data *d, uint64_t dir, struct str path, unsigned flags, st
     int r = look(d, f->mount, f->ident, &st, &pairs);
     bool dir_path = path.n && path.p[path.n - 1] == '/';
     if (r == 0 && (!st.is_dir || dir_path)) {
-        bool implied = st.is_dir; /* a directory of the UFS that somebody made counts as implied until a listing shows it empty */
+        bool implied =
+            st.is_dir; /* a directory of the UFS that somebody made counts as implied until a listing shows it empty */
         if (implied && !(flags & DATA_POSIX))
             return 0;
         r = load_one(d, dir, path, f->ident, implied ? NULL : &st, buf_str(&pairs), f->epoch, start);
@@ -169,7 +170,8 @@ int data_lookup(struct data *d, uint64_t dir, struct str path, unsigned flags, s
         }
         if (f->state == META_ABSENT || (f->state == META_UNKNOWN && (flags & DATA_NO_LOAD)))
             return 0;
-        int r = f->state == META_FOUND ? (outdated(d, f, flags) ? revalidate(d, dir, path, f) : 0) : ask(d, dir, path, flags, f);
+        int r = f->state == META_FOUND ? (outdated(d, f, flags) ? revalidate(d, dir, path, f) : 0)
+                                       : ask(d, dir, path, flags, f);
         flags &= ~(unsigned)DATA_FRESH;
         if (r == ERR_CONFLICT)
             continue;
@@ -189,13 +191,13 @@ int data_lookup(struct data *d, uint64_t dir, struct str path, unsigned flags, s
 struct listing {
     struct data *d;
     uint64_t dir, mount, epoch, start;
-    struct str path, ident;            /* of the directory */
-    struct buf mem;                    /* the page: keys, one after the other */
+    struct str path, ident; /* of the directory */
+    struct buf mem;         /* the page: keys, one after the other */
     struct meta_load_entry *e;
     struct ufs_stat *st;
     size_t n;
     struct buf bound;
-    bool again;                        /* something could not be loaded: the pass proves nothing */
+    bool again; /* something could not be loaded: the pass proves nothing */
 };
 
 static int take_entry(void *arg, const struct ufs_entry *u)
@@ -220,26 +222,61 @@ static int take_entry(void *arg, const struct ufs_entry *u)
     return 0;
 }
 
+static int look_again(struct listing *l, const struct meta_load_entry *e)
+{
+    struct meta_found f = {0};
+    struct buf full AUTO_BUF = {0};
+    buf_str_add(&full, l->path);
+    buf_str_add(&full, e->path);
+    int r = data_lookup(l->d, l->dir, buf_str(&full), e->st ? 0 : DATA_POSIX, &f);
+    meta_found_done(&f);
+    return r;
+}
+
+static int exists(struct listing *l, struct str path, bool *ret)
+{
+    struct meta_dir md;
+    struct buf full AUTO_BUF = {0};
+    buf_str_add(&full, l->path);
+    buf_str_add(&full, path);
+    TRY(meta_dir(l->d->meta, l->dir, buf_str(&full), &md));
+    *ret = md.exists;
+    return 0;
+}
+
+/* The first key below it that nothing hides brings the directory into being; without one it is not there. */
+static int look_below(struct listing *l, struct str prefix)
+{
+    struct buf after AUTO_BUF = {0}, bound AUTO_BUF = {0};
+    bool more = true, found = false;
+    while (more && !found) {
+        TRY(data_load_page(l->d, l->dir, l->path, prefix, buf_str(&after), 0, &bound, &more));
+        TRY(exists(l, prefix, &found));
+        buf_reset(&after);
+        buf_str_add(&after, buf_str(&bound));
+    }
+    return 0;
+}
+
 static int load_batches(struct listing *l)
 {
     for (size_t i = 0; i < l->n; i += BATCH) {
         size_t n = l->n - i < BATCH ? l->n - i : BATCH;
-        struct meta_load m = {.dir = l->dir, .path = l->path, .entry = l->e + i, .n = n, .whole_epoch = true, .epoch = l->epoch,
+        struct meta_load m = {.dir = l->dir,
+                              .path = l->path,
+                              .entry = l->e + i,
+                              .n = n,
+                              .whole_epoch = true,
+                              .epoch = l->epoch,
                               .start_ms = l->start};
         int r = meta_load(l->d->meta, &m);
         if (r < 0 && r != ERR_CONFLICT)
             return r;
-        for (size_t k = 0; k < n; k++) {
-            if (!l->e[i + k].ask_again)
-                continue;
-            struct meta_found f = {0};
-            struct buf full AUTO_BUF = {0};
-            buf_str_add(&full, l->path);
-            buf_str_add(&full, l->e[i + k].path);
-            r = data_lookup(l->d, l->dir, buf_str(&full), l->e[i + k].st ? 0 : DATA_POSIX, &f);
-            meta_found_done(&f);
-            if (r < 0)
-                return r;
+        for (size_t k = i; k < i + n; k++) {
+            if (l->e[k].look_below)
+                TRY(look_below(l, l->e[k].path));
+            if (l->e[k].ask_again)
+                TRY(look_again(l, &l->e[k]));
         }
     }
     return 0;
@@ -257,7 +294,8 @@ static int check_vanished(void *arg, const struct meta_entry *e)
     struct listing *l = v->l;
     while (v->at < l->n && str_cmp(l->e[v->at].path, e->key) < 0)
         v->at++;
-    if (!e->i || e->i->type == REC_DIR || e->i->dirty || e->i->transient || e->i->loc != LOC_HOME || e->i->checked_ms >= l->start)
+    if (!e->i || e->i->type == REC_DIR || e->i->dirty || e->i->transient || e->i->loc != LOC_HOME ||
+        e->i->checked_ms >= l->start)
         return 0;
     if (v->at < l->n && str_eq(l->e[v->at].path, e->key))
         return 0;
@@ -269,7 +307,8 @@ static int check_vanished(void *arg, const struct meta_entry *e)
 static int find_vanished(struct listing *l, struct str prefix, struct str after, char delimiter, bool more)
 {
     struct vanish v = {.l = l};
-    struct meta_list q = {.dir = l->dir, .path = l->path, .prefix = prefix, .after = after, .delimiter = delimiter, .limit = 4 * PAGE};
+    struct meta_list q = {
+        .dir = l->dir, .path = l->path, .prefix = prefix, .after = after, .delimiter = delimiter, .limit = 4 * PAGE};
     bool rest;
     if (more)
         q.bound = buf_str(&l->bound);
@@ -304,7 +343,8 @@ static struct pass *find_pass(struct data *d, uint64_t dir, bool deep)
 }
 
 /* True when this page was the last of a pass that saw everything since *ret_start. */
-static bool note_page(struct data *d, uint64_t dir, bool deep, struct str after, const struct listing *l, bool more, uint64_t *ret_start)
+static bool note_page(struct data *d, uint64_t dir, bool deep, struct str after, const struct listing *l, bool more,
+                      uint64_t *ret_start)
 {
     LOCKED(&d->lock);
     struct pass *p = find_pass(d, dir, deep);
@@ -324,7 +364,8 @@ static bool note_page(struct data *d, uint64_t dir, bool deep, struct str after,
     return !more;
 }
 
-static int list_page(struct listing *l, struct ufs *u, struct str prefix, struct str after, char delimiter, bool *ret_more)
+static int list_page(struct listing *l, struct ufs *u, struct str prefix, struct str after, char delimiter,
+                     bool *ret_more)
 {
     struct buf p AUTO_BUF = {0}, a AUTO_BUF = {0};
     buf_str_add(&p, l->ident);

@@ -2,9 +2,9 @@
  *
  * What the UFS was seen to hold enters the namespace here.
  *
- * Between the look at the UFS and this transaction everything may have changed. An insert is right only if nothing hides
- * the key now and nothing that hid it was removed since the look: that is the epoch. A refresh or a removal is right only
- * for a clean file nobody has confirmed after the look began.
+ * Between the look at the UFS and this transaction everything may have changed. An insert is right only if nothing
+ * hides the key now and nothing that hid it was removed since the look: that is the epoch. A refresh or a removal is
+ * right only for a clean file nobody has confirmed after the look began.
  */
 #include "meta/tx.h"
 #include "base/hash.h"
@@ -142,7 +142,8 @@ int tx_refresh(struct kv_tx *tx, struct inode *i, const struct meta_load_entry *
 
 /* Below a directory that is not settled yet a file without an object there shadows what lies there: nothing would ever
  * overwrite that, and it would come back at the old path once the directory has left it. */
-static int shadowed(struct kv_tx *tx, const struct inode *i, struct str home, const struct meta_load_entry *e, bool *ret)
+static int shadowed(struct kv_tx *tx, const struct inode *i, struct str home, const struct meta_load_entry *e,
+                    bool *ret)
 {
     struct owner o;
     *ret = e->st && i->type != REC_DIR && i->loc != LOC_HOME && !str_eq(home, e->ident) && !str_eq(i->key, e->ident);
@@ -211,7 +212,7 @@ static int load_entry(struct kv_tx *tx, struct load_arg *a, struct meta_load_ent
     bool hidden;
     buf_str_add(&path, a->l->path);
     buf_str_add(&path, e->path);
-    e->ask_again = false;
+    e->ask_again = e->look_below = false;
     TRY(tx_walk(tx, a->l->dir, buf_str(&path), &p));
     TRY(place_keys(&p, home, ident));
     if (!p.leaf.n)
@@ -233,7 +234,9 @@ static int load_entry(struct kv_tx *tx, struct load_arg *a, struct meta_load_ent
         e->ask_again = true;
         return 0;
     }
-    return insert(tx, &p, e, id);
+    if (!e->st)
+        TRY(tx_owned_below(tx, p.mount, e->ident, &e->look_below));
+    return e->look_below ? 0 : insert(tx, &p, e, id);
 }
 
 static int load_tx(struct kv_tx *tx, void *arg)

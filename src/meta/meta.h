@@ -202,6 +202,7 @@ struct meta_load_entry {
     struct str ident;         /* the UFS key it was seen at */
     struct str pairs;         /* encoded; p NULL: not asked (listing) */
     bool ask_again;           /* out: may be outdated: stat it and load it alone */
+    bool look_below;          /* out: a common prefix that may only be there for keys that rows hide: load what is below it */
 };
 struct meta_load {
     uint64_t dir;

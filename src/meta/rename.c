@@ -2,9 +2,10 @@
  *
  * rename(2): one transaction for a file or a directory with a million files.
  *
- * A clean file keeps its object where it is: the inode remembers that key (loc KEY), the key's owner row says whose it is
- * (MOVED), and a settle record lets a background job move it home. A dirty file's object, if there is one at the old home,
- * is outdated anyway: it is GONE. A directory remembers its old prefix the same way, for everything below at once.
+ * A clean file keeps its object where it is: the inode remembers that key (loc KEY), the key's owner row says whose it
+ * is (MOVED), and a settle record lets a background job move it home. A dirty file's object, if there is one at the old
+ * home, is outdated anyway: it is GONE. A directory remembers its old prefix the same way, for everything below at
+ * once.
  */
 #include "meta/tx.h"
 
@@ -61,7 +62,8 @@ static int find_target(struct kv_tx *tx, const struct meta_rename *r, bool sourc
     if (e->there && is_dir == source_is_dir)
         return 0;
     if (e->there && !r->exchange)
-        return is_dir ? err_set(ERR_IS_DIR, "the destination is a directory") : err_set(ERR_NOT_DIR, "the destination is no directory");
+        return is_dir ? err_set(ERR_IS_DIR, "the destination is a directory")
+                      : err_set(ERR_NOT_DIR, "the destination is no directory");
     if (e->there)
         return 0;
     buf_reset(&e->leaf);
@@ -88,6 +90,8 @@ static int leave_file(struct kv_tx *tx, const struct rename_arg *a, struct end *
 {
     struct inode *i = &e->i;
     struct owner o;
+    if (i->loc != LOC_HOME) /* where the directory lay before: nothing that replaces it comes there any more */
+        TRY(tx_reap_if_gone(tx, i->mount, str_of(e->ident)));
     if (i->loc == LOC_NONE) {
         TRY(tx_owner(tx, false, i->mount, str_of(e->home), &o));
         if (o.kind == OWNER_GONE)

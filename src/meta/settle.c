@@ -152,25 +152,6 @@ static int claim_file(struct kv_tx *tx, struct settle_arg *a, struct inode *i, c
     return claim_dst(tx, a, i, home);
 }
 
-/* Are there rows of their own at or below this prefix? Then one rename of the whole would take what is not ours along.
- */
-static int rows_below(struct kv_tx *tx, uint64_t mount, struct str prefix, bool *ret)
-{
-    *ret = false;
-    for (int pass = 0; pass < 2 && !*ret; pass++) {
-        struct buf begin AUTO_BUF = {0}, end AUTO_BUF = {0}, self AUTO_BUF = {0};
-        struct kv_rows rows;
-        key_owner(&begin, pass, mount, prefix);
-        kv_prefix_end(buf_str(&begin), &end);
-        key_owner(&self, true, mount, prefix);
-        struct kv_range r = {.begin = buf_str(&begin), .end = buf_str(&end), .max_rows = 2};
-        TRY(kv_range(tx, &r, &rows));
-        for (size_t k = 0; k < rows.n; k++)
-            *ret |= !str_eq(rows.row[k].key, buf_str(&self));
-    }
-    return 0;
-}
-
 static void claim_prefix(struct kv_tx *tx, struct settle_arg *a, const char *prefix, enum claim_kind kind)
 {
     struct owner o;
@@ -192,10 +173,10 @@ static int can_rename(struct kv_tx *tx, struct settle_arg *a, bool *ret)
     TRY(tx_owner(tx, true, s->mount, str_of(s->dst), &to));
     if (from.gone_ms || from.claim == CLAIM_COPY_TO || to.kind != OWNER_NONE)
         return 0;
-    TRY(rows_below(tx, s->mount, str_of(s->src), &below));
+    TRY(tx_owned_below(tx, s->mount, str_of(s->src), &below));
     if (below)
         return 0;
-    TRY(rows_below(tx, s->mount, str_of(s->dst), &below));
+    TRY(tx_owned_below(tx, s->mount, str_of(s->dst), &below));
     if (below)
         return 0;
     for (size_t i = 0; s->dst[i + 1]; i++) { /* nobody else owns what is above the destination */
@@ -546,10 +527,10 @@ static int push_file(struct kv_tx *tx, struct meta_settle *s, struct inode *i)
 {
     struct buf key AUTO_BUF = {0};
     struct owner o;
-    if (i->loc != LOC_HOME)
-        return 0;
     buf_putz(&key, s->src);
     buf_str_add(&key, i->name);
+    if (i->loc != LOC_HOME) /* what it was to replace there is not replaced any more */
+        return tx_reap_if_gone(tx, s->mount, buf_str(&key));
     TRY(tx_owner(tx, false, s->mount, buf_str(&key), &o));
     o.kind = OWNER_MOVED;
     o.ino = i->ino;

@@ -46,7 +46,8 @@ int tx_dentry(struct kv_tx *tx, uint64_t parent, struct str name, struct dentry 
     return dec_dentry(v, ret);
 }
 
-/* A directory's time and number of directories are counters, so that changes in one directory do not wait for each other. */
+/* A directory's time and number of directories are counters, so that changes in one directory do not wait for each
+ * other. */
 static void name_changed(struct kv_tx *tx, uint64_t parent, struct str name, uint64_t ino)
 {
     key_id(&scratch, 'T', parent);
@@ -240,7 +241,8 @@ bool owner_claim_live(const struct meta *m, const struct owner *o, unsigned caps
     return !(caps & UFS_CAP_CERTAIN) && now < m->boot_ms + m->deadline_ms;
 }
 
-void owner_claim(struct meta *m, struct owner *o, enum claim_kind kind, uint64_t ino, uint64_t nonce, const char *intent)
+void owner_claim(struct meta *m, struct owner *o, enum claim_kind kind, uint64_t ino, uint64_t nonce,
+                 const char *intent)
 {
     o->claim = kind;
     o->boot = m->boot;
@@ -274,7 +276,8 @@ void owner_give_back(struct owner *o, const char *taken)
     o->until_ms = clock_wall_ms(); /* nothing is under way */
 }
 
-void tx_queue(struct kv_tx *tx, enum queue_kind kind, uint64_t due, uint64_t id, struct str key, const struct queue_rec *q)
+void tx_queue(struct kv_tx *tx, enum queue_kind kind, uint64_t due, uint64_t id, struct str key,
+              const struct queue_rec *q)
 {
     struct queue_rec fresh = {.since_ms = due};
     struct buf v AUTO_BUF = {0};
@@ -369,8 +372,8 @@ int tx_content_dead(struct kv_tx *tx, uint64_t content, uint64_t mount, struct s
 
 /* ---- a file goes ---- */
 
-int tx_forget_object(struct kv_tx *tx, const struct inode *i, struct str home, struct str ident, bool overwritten, uint64_t backs,
-                     struct str *ret_backing)
+int tx_forget_object(struct kv_tx *tx, const struct inode *i, struct str home, struct str ident, bool overwritten,
+                     uint64_t backs, struct str *ret_backing)
 {
     struct str key = i->loc == LOC_KEY ? i->key : ident;
     bool stays_hidden = overwritten && str_eq(key, home); /* the live file's own persist or settle will replace it */
@@ -404,6 +407,8 @@ int tx_forget_file(struct kv_tx *tx, struct meta *m, const struct inode *i, cons
         TRY(tx_forget_object(tx, i, home, str_of(ident_z), overwritten, i->content, &backing));
     if (!overwritten && (i->loc == LOC_NONE || i->loc == LOC_KEY))
         TRY(forget_shadowed(tx, i, home));
+    if (i->loc != LOC_HOME && strcmp(home_z, ident_z)) /* where the directory lay before nothing comes to replace it */
+        TRY(tx_reap_if_gone(tx, i->mount, str_of(ident_z)));
     return tx_file_end(tx, m, i, backing, i->ver);
 }
 

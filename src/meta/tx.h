@@ -133,6 +133,9 @@ int tx_link_promote(struct kv_tx *tx, const struct inode *file, struct str backi
 int tx_hidden(struct kv_tx *tx, const struct place *p, struct str ident, bool *ret);
 /* The same for a key the namespace has no file for: one that is just written through shows what lies there, old or new. */
 int tx_unseen(struct kv_tx *tx, const struct place *p, struct str ident, bool *ret);
+/* Are there rows of their own at or below this prefix, besides its own? Then one rename of the whole would take what is not
+ * ours along, and what the UFS has below it may all be hidden. */
+int tx_owned_below(struct kv_tx *tx, uint64_t mount, struct str prefix, bool *ret);
 /* Until when everything in the deepest directory of the walk is known (deep: and below); 0: it is not. */
 int tx_known(struct kv_tx *tx, const struct place *p, uint64_t now_ms, uint64_t *ret_until, bool *ret_deep);
 void tx_put_known(struct kv_tx *tx, uint64_t dir, bool deep, uint64_t until_ms);

@@ -2,8 +2,8 @@
  *
  * From paths to places and back: the one path resolver, and what is known about a place.
  *
- * While walking, two UFS prefixes are kept: home (what the path maps to) and ident (where the directory's objects really
- * lie: differs below a renamed directory that has not been settled yet).
+ * While walking, two UFS prefixes are kept: home (what the path maps to) and ident (where the directory's objects
+ * really lie: differs below a renamed directory that has not been settled yet).
  */
 #include "meta/tx.h"
 
@@ -220,6 +220,23 @@ int tx_unseen(struct kv_tx *tx, const struct place *p, struct str ident, bool *r
     return hidden(tx, p, ident, true, ret);
 }
 
+int tx_owned_below(struct kv_tx *tx, uint64_t mount, struct str prefix, bool *ret)
+{
+    *ret = false;
+    for (int pass = 0; pass < 2 && !*ret; pass++) {
+        struct buf begin AUTO_BUF = {0}, end AUTO_BUF = {0}, self AUTO_BUF = {0};
+        struct kv_rows rows;
+        key_owner(&begin, pass, mount, prefix);
+        kv_prefix_end(buf_str(&begin), &end);
+        key_owner(&self, true, mount, prefix);
+        struct kv_range r = {.begin = buf_str(&begin), .end = buf_str(&end), .max_rows = 2};
+        TRY(kv_range(tx, &r, &rows));
+        for (size_t k = 0; k < rows.n; k++)
+            *ret |= !str_eq(rows.row[k].key, buf_str(&self));
+    }
+    return 0;
+}
+
 int tx_claimable(struct kv_tx *tx, struct meta *m, uint64_t mount, struct str key, uint64_t via, struct owner *ret_o,
                  uint64_t *ret_blocker)
 {
@@ -320,8 +337,15 @@ int tx_make_dirs(struct kv_tx *tx, struct place *p, uint64_t *next_id, uint64_t 
         p->leaf = name;
         if (!rest.n)
             return 0;
-        struct inode i = {.ino = (*next_id)++, .parent = p->dir, .mount = p->mount, .type = REC_DIR, .mode = 0755,
-                          .nlink = 2, .mtime_ms = now, .ctime_ms = now, .name = {name.p, name.n - 1}};
+        struct inode i = {.ino = (*next_id)++,
+                          .parent = p->dir,
+                          .mount = p->mount,
+                          .type = REC_DIR,
+                          .mode = 0755,
+                          .nlink = 2,
+                          .mtime_ms = now,
+                          .ctime_ms = now,
+                          .name = {name.p, name.n - 1}};
         struct dentry d = {.ino = i.ino, .type = REC_DIR};
         tx_put_inode(tx, &i);
         tx_put_dentry(tx, p->dir, name, &d);
@@ -332,7 +356,8 @@ int tx_make_dirs(struct kv_tx *tx, struct place *p, uint64_t *next_id, uint64_t 
     }
 }
 
-static int prunable(struct kv_tx *tx, uint64_t dir, struct str gone, uint64_t now, struct place *p, struct inode *i, bool *ret)
+static int prunable(struct kv_tx *tx, uint64_t dir, struct str gone, uint64_t now, struct place *p, struct inode *i,
+                    bool *ret)
 {
     bool deep;
     uint64_t until;
