@@ -87,6 +87,22 @@ static int already_home(struct kv_tx *tx, struct inode *i)
     return 0;
 }
 
+/* Where a name is either a file's or a directory's: a directory that is to leave still lies where the file shall go. It may be
+ * waiting for the file in its turn. */
+static int crossed(struct kv_tx *tx, struct settle_arg *a, const struct inode *i, struct str home, bool *ret)
+{
+    struct buf prefix AUTO_BUF = {0};
+    struct owner o;
+    *ret = false;
+    if ((meta_caps(a->m, i->mount) & UFS_CAP_VERBATIM) || a->s->item.rec.attempts < PATIENCE)
+        return 0;
+    buf_str_add(&prefix, home);
+    buf_u8(&prefix, '/');
+    TRY(tx_owner(tx, true, i->mount, buf_str(&prefix), &o));
+    *ret = o.kind == OWNER_MOVED;
+    return *ret ? 0 : tx_owned_below(tx, i->mount, buf_str(&prefix), ret);
+}
+
 static int claim_dst(struct kv_tx *tx, struct settle_arg *a, struct inode *i, const char *home)
 {
     struct meta_settle *s = a->s;
@@ -102,6 +118,10 @@ static int claim_dst(struct kv_tx *tx, struct settle_arg *a, struct inode *i, co
     }
     if (r == ERR_DIRTY && !ring && !parked)
         TRY(in_ring(tx, i->ino, blocker, &ring));
+    if (r == 0 && !parked) {
+        TRY(crossed(tx, a, i, str_of(home), &ring));
+        r = ring ? ERR_DIRTY : 0;
+    }
     if (r == ERR_DIRTY && ring) {
         snprintf(s->dst, sizeof s->dst, ".forebay/tmp/%llx-%llx", (unsigned long long)i->ino,
                  (unsigned long long)s->nonce);

@@ -72,3 +72,25 @@ def test_a_moved_directory_leaves_nothing_of_an_overwritten_file(make_mounted, u
         want = {"b/x": b"other", "other": b"new"}
     f.cli("async-persist", "resume")
     f.wait_ufs(ufs, want)
+
+
+@pytest.mark.parametrize("how", ["exchange", "three renames"])
+def test_a_file_and_a_directory_change_places(make_mounted, ufs, how):
+    """In a directory UFS neither can go where the other still lies."""
+    f = make_mounted({"/demo": ufs.uri()}, {"/demo/**": "WRITE_BACK"}, props={"forebay.persist.quiet": "0s"})
+    d = f"{f.dir}/demo"
+    os.makedirs(f"{d}/p/d/sub")
+    put(f"{d}/p/d/x", b"in d")
+    put(f"{d}/p/d/sub/y", b"deep")
+    put(f"{d}/f", b"a file")
+    f.wait_all_persisted()
+    f.cli("async-persist", "pause")
+    if how == "exchange":
+        renameat2(f"{d}/f", f"{d}/p/d", EXCHANGE)
+    else:
+        os.rename(f"{d}/p/d", f"{d}/t")
+        os.rename(f"{d}/f", f"{d}/p/d")
+        os.rename(f"{d}/t", f"{d}/f")
+    f.cli("async-persist", "resume")
+    f.wait_ufs(ufs, {"p/d": b"a file", "f/x": b"in d", "f/sub/y": b"deep"})
+    f.wait_all_persisted()
