@@ -81,7 +81,7 @@ class Calls:
         checked(libc.fallocate(self.fds[fd], PUNCH, ctypes.c_long(off), ctypes.c_long(n)))
 
     def do_mmap(self, fd, writes):
-        with mmap.mmap(self.fds[fd], 0) as m:
+        with mmap.mmap(self.fds[fd], os.fstat(self.fds[fd]).st_size) as m:
             for off, tag, n in writes:
                 m[off : off + n] = content(tag, n)
             m.flush()
