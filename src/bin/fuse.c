@@ -22,6 +22,8 @@
     {"path", 0, "PATH", "Show this directory of the namespace (/).", 0},                                               \
         {"options", 'o', "OPTIONS", "As of mount(8): allow_other,ro,nodev ...", 0},                                    \
         {"data", 0, "DIR", "Data directory of the instance that serves it (./forebay-data).", 0},                      \
+        {"server", 0, "HOST:PORT", "Served by an instance on another host, at its forebay.fuse.listen.", 0},           \
+        {"token", 0, "TOKEN", "With --server: its forebay.fuse.token (else $FOREBAY_FUSE_TOKEN, that property).", 0},  \
         {"grace", 0, "SECONDS", "How long programs wait when that instance ends, for the next one (600).", 0},         \
         {"conf", 0, "FILE", "Properties; for forebay.data.dir.", 0},                                                   \
     {                                                                                                                  \
@@ -81,7 +83,11 @@ static int keep(struct cli *c, int ready_pipe)
     if (role_conf(c, NULL, &conf) < 0)
         return cli_fail(c, "%s", err_detail(ERR_INVALID));
     CHECK(pipe2(stop, O_CLOEXEC) == 0);
+    const char *token = getenv("FOREBAY_FUSE_TOKEN");
     const struct fuse_keep_options o = {.data_dir = role_data_dir(c, conf),
+                                        .server = cli_get(c, "server", NULL),
+                                        .token =
+                                            cli_get(c, "token", token ? token : conf_string(conf, PROP_FUSE_TOKEN)),
                                         .mountpoint = realpath(c->word[0], real) ? real : c->word[0],
                                         .path = cli_get(c, "path", "/"),
                                         .mount_options = cli_get(c, "options", NULL),

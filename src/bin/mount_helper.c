@@ -4,14 +4,18 @@
  *
  *     forebay:/demo  /mnt/demo  fuse.forebay  allow_other,data=/var/lib/forebay,_netdev  0 0
  *
- * data= and grace= are ours, the rest is passed on but for what only mount(8) itself understands.
+ * data=, server=, conf= and grace= are ours, the rest is passed on but for what only mount(8) itself understands. (No
+ * token=: everybody may read the list of mounts. It is in the file of conf=.)
  */
 #include "bin/roles.h"
 #include "base/buf.h"
 #include <unistd.h>
 
+static const char *const ours[] = {"data", "server", "conf", "grace"}; /* as --data ... */
+enum { DATA, SERVER, OURS = sizeof ours / sizeof ours[0] };
+
 struct wanted {
-    struct buf options, data, grace;
+    struct buf options, own[OURS];
 };
 
 static bool is_for_mount(struct str o)
@@ -28,17 +32,17 @@ static void take_option(struct wanted *w, struct str o)
 {
     if (!o.n || is_for_mount(o))
         return;
-    if (str_starts(o, STR("data="))) {
-        buf_reset(&w->data);
-        buf_str_add(&w->data, str_from(o, 5));
-    } else if (str_starts(o, STR("grace="))) {
-        buf_reset(&w->grace);
-        buf_str_add(&w->grace, str_from(o, 6));
-    } else {
-        if (w->options.n)
-            buf_u8(&w->options, ',');
-        buf_str_add(&w->options, o);
+    for (size_t i = 0; i < OURS; i++) {
+        size_t n = strlen(ours[i]);
+        if (o.n > n && o.p[n] == '=' && !memcmp(o.p, ours[i], n)) {
+            buf_reset(&w->own[i]);
+            buf_str_add(&w->own[i], str_from(o, n + 1));
+            return;
+        }
     }
+    if (w->options.n)
+        buf_u8(&w->options, ',');
+    buf_str_add(&w->options, o);
 }
 
 static void take_options(struct wanted *w, const char *list)
@@ -68,23 +72,26 @@ int role_mount_helper(int argc, char **argv)
         return CLI_USAGE;
     }
     const char *colon = strchr(source, ':'), *path = colon ? colon + 1 : source[0] == '/' ? source : "/";
-    char *words[16] = {"forebay", "fuse", "mount", (char *)dir, "--path", (char *)(path[0] ? path : "/")};
+    char *words[6 + 2 + 2 * OURS] = {"forebay", "fuse", "mount", (char *)dir, "--path", (char *)(path[0] ? path : "/")};
     int n = 6;
     if (w.options.n) {
         words[n++] = "-o";
         words[n++] = w.options.p;
     }
-    words[n++] = "--data";
-    words[n++] = w.data.n ? w.data.p : "/var/lib/forebay";
-    if (w.grace.n) {
-        words[n++] = "--grace";
-        words[n++] = w.grace.p;
-    }
+    if (!w.own[DATA].n && !w.own[SERVER].n)
+        buf_putz(&w.own[DATA], "/var/lib/forebay");
+    char option[OURS][16];
+    for (size_t i = 0; i < OURS; i++)
+        if (w.own[i].n) {
+            snprintf(option[i], sizeof option[i], "--%s", ours[i]);
+            words[n++] = option[i];
+            words[n++] = w.own[i].p;
+        }
     static const struct command *const more[] = {&cmd_fuse_mount, NULL};
     const struct cli_env env = {.program = "mount.fuse.forebay", .more = more};
     int r = cli_main(&env, n, words);
     buf_done(&w.options);
-    buf_done(&w.data);
-    buf_done(&w.grace);
+    for (size_t i = 0; i < OURS; i++)
+        buf_done(&w.own[i]);
     return r;
 }

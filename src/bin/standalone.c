@@ -51,6 +51,7 @@ struct standalone {
     struct fuse_host *host[HOSTS];
     size_t hosts;
     struct fuse_listener *listener;
+    struct fuse_remotes *remotes;
     char s3_listen[300], tls_listen[300], admin_listen[300];
     char *data_dir; /* absolute */
 };
@@ -233,17 +234,31 @@ static int open_host(struct standalone *s, const char *word)
     return 0;
 }
 
+static int listen_for_hosts(struct standalone *s)
+{
+    const char *address = conf_string(s->in->conf, PROP_FUSE_LISTEN);
+    if (!address[0])
+        return 0;
+    if (!admin_loopback(address) && !conf_string(s->in->conf, PROP_FUSE_TOKEN)[0])
+        return err_set(ERR_INVALID, "%s=%s: set %s, which mounts of other hosts must know, or listen on 127.0.0.1",
+                       conf_name(PROP_FUSE_LISTEN), address, conf_name(PROP_FUSE_TOKEN));
+    int r = fuse_remotes_new(s->fs, s->in->conf, &s->remotes);
+    return r < 0 ? err_prefix(r, "%s: ", conf_name(PROP_FUSE_LISTEN)) : 0;
+}
+
 static int open_hosts(struct standalone *s)
 {
     size_t at = 0;
     const char *word;
     while ((word = cli_next(s->c, "mount", &at)))
         TRY(open_host(s, word));
-    return fuse_listen(s->fs, s->in->conf, s->in->dir, &s->listener);
+    TRY(fuse_listen(s->fs, s->in->conf, s->in->dir, &s->listener));
+    return listen_for_hosts(s);
 }
 
 static void close_hosts(struct standalone *s)
 {
+    s->remotes = fuse_remotes_end(s->remotes);
     s->listener = fuse_listen_end(s->listener);
     while (s->hosts)
         fuse_host_close(s->host[--s->hosts]);
@@ -316,7 +331,13 @@ static void print_ready(const struct standalone *s)
         fprintf(out, " s3=%s", s3);
     if (tls)
         fprintf(out, " s3s=%s", tls);
-    fprintf(out, " admin=%s data=%s\n", admin_address(s->admin), s->in->dir);
+    fprintf(out, " admin=%s", admin_address(s->admin));
+    if (s->remotes) {
+        char mounts[192];
+        fuse_remotes_address(s->remotes, mounts, sizeof mounts);
+        fprintf(out, " mounts=%s", mounts);
+    }
+    fprintf(out, " data=%s\n", s->in->dir);
     fflush(out);
 }
 

@@ -22,10 +22,12 @@
 #pragma once
 #include "base/spread.h"
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct fuse_host;
 struct link_news;
+struct stream;
 struct fs;
 struct conf;
 
@@ -37,7 +39,12 @@ struct fuse_host_options {
     const char *mount_options; /* comma separated, as of mount(8) -o: allow_other, ro, nodev ...; NULL: none */
     /* of listen.c: serve this device instead of mounting; it is taken over in every case */
     const struct link_news *before; /* NULL: mount */
-    int device;
+    int device;                     /* -1: the two streams instead */
+    struct stream *calls, *notices; /* of remote_listen.c: a keeper on another host; they stay the caller's */
+    /* Before the first request of a device taken over is read, or when a new mount answers: the keeper must know who
+     * serves it before programs rely on what this process has not published. An error ends the opening. */
+    int (*serving)(void *arg, const struct fuse_host *h);
+    void *serving_arg;
 };
 /* Mounted and answering on return. ERR_NOT_FOUND (mount point or path), ERR_BUSY (something alive is mounted there),
  * ERR_DENIED (may not mount), ERR_NOT_DIR, ERR_INVALID (mount options). */
@@ -73,8 +80,16 @@ int fuse_listen(struct fs *fs, const struct conf *conf, const char *data_dir, st
 /* Publishes what is open and leaves the mounts to a successor. NULL is fine; returns NULL. */
 struct fuse_listener *fuse_listen_end(struct fuse_listener *l);
 
+/* Serve those of other hosts, at forebay.fuse.listen, for who knows forebay.fuse.token. */
+struct fuse_remotes;
+int fuse_remotes_new(struct fs *fs, const struct conf *conf, struct fuse_remotes **ret);
+void fuse_remotes_address(const struct fuse_remotes *r, char *ret, size_t n); /* "HOST:PORT" */
+/* As fuse_listen_end. */
+struct fuse_remotes *fuse_remotes_end(struct fuse_remotes *r);
+
 struct fuse_keep_options {
-    const char *data_dir;                          /* of the instance that is to serve the mount */
+    const char *data_dir;       /* of the instance of this host that is to serve the mount */
+    const char *server, *token; /* or, server not NULL: HOST:PORT of one elsewhere, and its token or "" */
     const char *mountpoint, *path, *mount_options; /* as above; path not NULL */
     uint64_t grace_ms;        /* how long to wait for another instance when the one that serves ends */
     int stop_fd;              /* readable: unmount and return */

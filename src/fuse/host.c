@@ -41,7 +41,9 @@ static int take_over(struct fuse_host *h, const struct link_news *n)
     if (n->root != h->root)
         return err_set(ERR_STALE, "the directory that %s shows was replaced: unmount it", h->mountpoint);
     h->minor = n->minor;
-    h->nonce = n->nonce + 1;
+    /* Later than all before; not the very next: the keeper may not have heard of one that came between and gave
+     * numbers. */
+    h->nonce = n->nonce + 1 + (uint32_t)(clock_mono_ns() & 0xfff);
     h->crashed = n->state == LINK_LEFT ? n->crashed : n->nonce;
     return 0;
 }
@@ -62,8 +64,12 @@ static int begin(struct fuse_host *h, const struct fuse_host_options *o)
     h->dirs = numbers_new(h->nonce);
     h->inherited = inherited_new();
     atomic_store(&h->ready, taken);
+    if (taken && o->serving)
+        TRY(o->serving(o->serving_arg, h));
     TRY(serve_start(h));
     TRY(wait_ready(h));
+    if (!taken && o->serving)
+        TRY(o->serving(o->serving_arg, h));
     if (taken)
         host_resend(h);
     return 0;
@@ -74,7 +80,10 @@ int fuse_host_open(const struct fuse_host_options *o, struct fuse_host **ret)
     struct fuse_host *h = MEM_NEW(struct fuse_host);
     lock_init(&h->lock, RANK_FUSE);
     cond_init(&h->changed);
+    lock_init(&h->notice, RANK_FUSE + 1);
     h->fd = o->before ? o->device : -1;
+    h->calls = o->calls;
+    h->notices = o->notices;
     h->conf = o->conf;
     h->mountpoint = str_dup(str_of(o->mountpoint));
     h->threads_max = (unsigned)conf_u64(o->conf, PROP_FUSE_THREADS);
@@ -129,6 +138,7 @@ struct fuse_host *fuse_host_close(struct fuse_host *h)
     else if (h->fd >= 0)
         close(h->fd);
     pthread_cond_destroy(&h->changed);
+    lock_done(&h->notice);
     lock_done(&h->lock);
     free(h->mountpoint);
     free(h);

@@ -12,6 +12,7 @@
 #include "fuse/fuse.h"
 #include "fuse/link.h"
 #include "fuse/mounting.h"
+#include "fuse/stream.h"
 #include <linux/fuse.h>
 #include <stdatomic.h>
 
@@ -29,10 +30,12 @@ struct fuse_host {
     struct numbers *files, *dirs;
     struct inherited *inherited;
     int fd;
-    uint64_t root;        /* inode that node 1 stands for */
-    uint32_t minor;       /* of the kernel's protocol, after INIT */
-    struct timespec keep; /* how long the kernel may keep names and attributes */
-    int holder;           /* connection to the holder; -1: there is none */
+    struct stream *calls, *notices; /* instead of fd: a keeper on another host; else NULL */
+    struct lock notice;             /* RANK_FUSE + 1: one notice at a time */
+    uint64_t root;                  /* inode that node 1 stands for */
+    uint32_t minor;                 /* of the kernel's protocol, after INIT */
+    struct timespec keep;           /* how long the kernel may keep names and attributes */
+    int holder;                     /* connection to the holder; -1: there is none */
     uint32_t nonce;
     uint32_t crashed; /* nonce of the last server that died: its writers, and older ones, lost what was not published;
                          0: none */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The keeper's end of link.h: mounts, has the device served by the instance of a data directory, and keeps it open
- * while that instance is replaced.
+ * The keeper: mounts, has the device served by the instance of a data directory (link.h) or by one on another host
+ * (remote.h), and keeps it open while that instance is replaced.
  *
  *     mounting -> asking -> kept -> (connection ended) -> asking -> kept ...
  *     ended: unmounted from outside; told to stop; refused; nobody served it within the grace time
@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "fuse/host.h"
 #include "fuse/link.h"
+#include "fuse/remote.h"
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -18,7 +19,8 @@ enum { AGAIN_MS = 50, GO_MS = 5000 };
 struct keep {
     const struct fuse_keep_options *o;
     struct mounting *mounting;
-    int device, conn;
+    int device, conn;      /* conn: here; -1: none */
+    struct remote *remote; /* or elsewhere */
     struct link_news news;
     bool told_ready;
 };
@@ -69,14 +71,28 @@ static int ask(struct keep *k)
     return 0;
 }
 
+static void hang_up(struct keep *k)
+{
+    k->remote = remote_close(k->remote);
+    if (k->conn >= 0)
+        close(k->conn);
+    k->conn = -1;
+}
+
+static int try_elsewhere(struct keep *k)
+{
+    const struct remote_options o = {k->o->server, k->o->token, k->o->path, k->o->mountpoint};
+    return remote_open(&o, k->device, &k->news, &k->remote);
+}
+
 static int try_once(struct keep *k)
 {
+    if (k->o->server)
+        return try_elsewhere(k);
     TRY(connect_once(k));
     int r = ask(k);
-    if (r < 0) {
-        close(k->conn);
-        k->conn = -1;
-    }
+    if (r < 0)
+        hang_up(k);
     return r;
 }
 
@@ -97,17 +113,17 @@ static int get_served(struct keep *k)
 static int stay(struct keep *k)
 {
     struct link_msg *m AUTO_FREE = MEM_NEW(struct link_msg);
-    int none;
+    int none, peer = k->remote ? remote_ended(k->remote) : k->conn;
     for (;;) {
         struct pollfd p[] = {
-            {.fd = k->device}, {.fd = k->conn, .events = POLLIN}, {.fd = k->o->stop_fd, .events = POLLIN}};
+            {.fd = k->device}, {.fd = peer, .events = POLLIN}, {.fd = k->o->stop_fd, .events = POLLIN}};
         if (poll(p, 3, -1) < 0)
             continue;
         if ((p[0].revents & POLLERR) || p[2].revents)
             return ERR_SHUTDOWN;
         if (!p[1].revents)
             continue;
-        if (link_receive(k->conn, m, &none) < 0)
+        if (k->remote || link_receive(k->conn, m, &none) < 0)
             return 0;
         if (m->kind == LINK_NEWS)
             k->news = m->news;
@@ -124,8 +140,7 @@ static int keep(struct keep *k)
         int r = stay(k);
         if (r < 0)
             return r;
-        close(k->conn);
-        k->conn = -1;
+        hang_up(k);
         log_info("fuse.wait",
                  "mountpoint=\"%s\" meaning=\"the instance went away; programs wait for the next one\" grace_ms=%llu",
                  k->o->mountpoint, (unsigned long long)k->o->grace_ms);
@@ -159,8 +174,7 @@ int fuse_keep(const struct fuse_keep_options *o)
         unmount(&k);
     else
         mounting_undo(k.mounting, true); /* nobody answers there */
-    if (k.conn >= 0)
-        close(k.conn);
+    hang_up(&k);
     mounting_free(k.mounting);
     return r == ERR_SHUTDOWN ? 0 : err_set(r, "%s", why);
 }

@@ -33,7 +33,7 @@ int link_send(int conn, const struct link_msg *m, int device)
     return n == (ssize_t)sizeof *m ? 0 : err_set(ERR_IO, "the other side is gone");
 }
 
-static bool well_formed(const struct link_msg *m, ssize_t n)
+bool link_well_formed(const struct link_msg *m, ssize_t n)
 {
     return n == (ssize_t)sizeof *m && m->magic == LINK_MAGIC && memchr(m->text, 0, sizeof m->text) &&
            memchr(m->path, 0, sizeof m->path) && memchr(m->mountpoint, 0, sizeof m->mountpoint);
@@ -50,7 +50,7 @@ int link_receive(int conn, struct link_msg *ret, int *ret_device)
         ;
     if (n > 0 && h.msg_controllen >= CMSG_LEN(sizeof device) && c.head.cmsg_type == SCM_RIGHTS)
         memcpy(&device, CMSG_DATA(&c.head), sizeof device);
-    if (!well_formed(ret, n)) {
+    if (!link_well_formed(ret, n)) {
         if (device >= 0)
             close(device);
         return err_set(ERR_IO, n > 0 ? "the other side is of another version" : "the other side is gone");

@@ -11,7 +11,9 @@
  *     connection ends: connects again, TAKE, for as long as its grace lasts; programs that use the mount wait meanwhile
  */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 enum link_kind { LINK_TAKE = 1, LINK_NEWS, LINK_REFUSED };
 enum link_state {
@@ -37,6 +39,8 @@ struct link_msg {
     char mountpoint[LINK_PATH]; /* TAKE */
 };
 
+/* n: how many bytes came. */
+bool link_well_formed(const struct link_msg *m, ssize_t n);
 /* device: -1: none goes along. 0, or ERR_IO when the other side is gone. */
 int link_send(int conn, const struct link_msg *m, int device);
 /* *ret_device: -1 when none came. ERR_IO: the other side is gone or talks nonsense. */

@@ -59,10 +59,11 @@ static void refuse(const struct keeper *k, int code)
     link_send(k->conn, &m, -1);
 }
 
-static int tell(const struct keeper *k, enum link_state state)
+static int tell_serving(void *arg, const struct fuse_host *h)
 {
+    const struct keeper *k = arg;
     struct link_msg m = {.magic = LINK_MAGIC, .kind = LINK_NEWS};
-    host_news(k->host, state, &m.news);
+    host_news(h, LINK_SERVING, &m.news);
     return link_send(k->conn, &m, -1);
 }
 
@@ -80,7 +81,9 @@ static int take(struct fuse_listener *l, struct keeper *k, const struct link_msg
                                         .mountpoint = m->mountpoint,
                                         .path = m->path,
                                         .device = device,
-                                        .before = &m->news};
+                                        .before = &m->news,
+                                        .serving = tell_serving,
+                                        .serving_arg = k};
     if (!is_fuse_device(device)) {
         if (device >= 0)
             close(device);
@@ -91,7 +94,7 @@ static int take(struct fuse_listener *l, struct keeper *k, const struct link_msg
              m->news.state == LINK_NEW    ? "mount"
              : m->news.state == LINK_LEFT ? "handover"
                                           : "crash");
-    return tell(k, LINK_SERVING);
+    return 0;
 }
 
 /* One message of a keeper; false: it is gone, or must go. */

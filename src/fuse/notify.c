@@ -6,6 +6,18 @@
 #include "fuse/host.h"
 #include <sys/uio.h>
 
+/* Until the other host's kernel has heard it. One that does not answer in time must not keep what it may have cached:
+ * its connection ends, and with that what we owe it. */
+static void send_notice_there(struct fuse_host *h, const struct iovec *v, size_t n)
+{
+    enum stream_kind kind;
+    char none;
+    size_t got;
+    LOCKED(&h->notice);
+    if (stream_send(h->notices, STREAM_NOTICE, v, n) < 0 || stream_receive(h->notices, &kind, &none, 0, &got) < 0)
+        stream_cut(h->calls);
+}
+
 static void send_notice(struct fuse_host *h, int code, const struct iovec *part, size_t n)
 {
     struct fuse_out_header out = {.error = code, .len = sizeof out};
@@ -13,6 +25,10 @@ static void send_notice(struct fuse_host *h, int code, const struct iovec *part,
     for (size_t i = 0; i < n; i++) {
         v[i + 1] = part[i];
         out.len += (uint32_t)part[i].iov_len;
+    }
+    if (h->notices) {
+        send_notice_there(h, v, n + 1);
+        return;
     }
     while (writev(h->fd, v, (int)n + 1) < 0 && errno == EINTR) /* ENOENT: it knows no such thing, which is as good */
         ;

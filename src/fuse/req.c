@@ -13,6 +13,10 @@ static void send_answer(struct fuse_req *q, int eno, const void *p, size_t n)
     struct iovec v[2] = {{&out, sizeof out}, {(void *)p, n}};
     CHECK(!q->answered, "opcode %u", q->in->opcode);
     q->answered = true;
+    if (q->h->calls) {
+        stream_send(q->h->calls, STREAM_ANSWER, v, n ? 2 : 1); /* the other side is gone: it will ask the next one */
+        return;
+    }
     while (writev(q->fd, v, n ? 2 : 1) < 0 && errno == EINTR)
         ;
 }

@@ -93,6 +93,8 @@ static void leave(struct fuse_host *h)
 static int clone_device(const struct fuse_host *h)
 {
     uint32_t from = (uint32_t)h->fd;
+    if (h->fd < 0)
+        return -1;
     int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return -1;
@@ -102,12 +104,27 @@ static int clone_device(const struct fuse_host *h)
     return -1;
 }
 
+static size_t next_from_afar(struct fuse_host *h, char *b)
+{
+    enum stream_kind kind;
+    size_t n;
+    int r = stream_receive(h->calls, &kind, b, HOST_BUFFER, &n);
+    if (r == 0 && kind == STREAM_REQUEST && n >= sizeof(struct fuse_in_header))
+        return n;
+    if (r == 0)
+        stream_cut(h->calls);
+    atomic_store(&h->gone, true);
+    return 0;
+}
+
 /* The next request into b; its length, 0 when there will be none. */
 static size_t next_request(struct fuse_host *h, int fd, char *b)
 {
     for (;;) {
         if (atomic_load(&h->stopping))
             return 0;
+        if (h->calls)
+            return next_from_afar(h, b);
         ssize_t n = read(fd, b, HOST_BUFFER);
         if (n >= (ssize_t)sizeof(struct fuse_in_header))
             return (size_t)n;

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Inside the room: a mount of this host that an instance on another host serves (remote_keep.c). */
+#pragma once
+
+struct link_news;
+struct remote;
+
+struct remote_options {
+    const char *server, *token; /* "HOST:PORT"; "": none */
+    const char *path, *mountpoint;
+};
+/* Served on return. device: stays the caller's, must outlive the remote. *news: what the last server said; kept up to
+ * date until remote_close. ERR_UNREACHABLE: worth another try; else what is wrong. */
+int remote_open(const struct remote_options *o, int device, struct link_news *news, struct remote **ret);
+int remote_ended(const struct remote *r);      /* readable when the connection has ended */
+struct remote *remote_close(struct remote *r); /* NULL is fine; returns NULL */
