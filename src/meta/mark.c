@@ -64,12 +64,35 @@ static void fill_expected(struct meta_persist *p, const struct inode *i, const s
         p->expect_known = false;
 }
 
+/* What the object says beside its bytes. */
+static int object_pairs(struct kv_tx *tx, const struct inode *i, struct buf *ret)
+{
+    struct str pairs;
+    TRY(tx_pairs(tx, i->ino, &pairs));
+    buf_reset(ret);
+    buf_str_add(ret, pairs);
+    if (i->posix)
+        posix_to_pairs(i, ret);
+    return 0;
+}
+
+/* Attributes were changed while the object was on its way (a rename's change of ctime is none). */
+static int attributes_differ(struct kv_tx *tx, const struct meta_persist *p, const struct inode *i, bool *ret)
+{
+    struct buf now AUTO_BUF = {0}, a AUTO_BUF = {0}, b AUTO_BUF = {0}, ctime AUTO_BUF = {0};
+    TRY(object_pairs(tx, i, &now));
+    pairs_add(&ctime, STR("x-amz-meta-ctime"), STR(""));
+    pairs_merge(&a, buf_str(&p->pairs), buf_str(&ctime));
+    pairs_merge(&b, buf_str(&now), buf_str(&ctime));
+    *ret = !str_eq(buf_str(&a), buf_str(&b));
+    return 0;
+}
+
 static int claim_one(struct kv_tx *tx, struct meta *m, struct meta_persist *p, uint64_t nonce)
 {
     struct inode i;
     struct place pl;
     struct owner o;
-    struct str pairs;
     char ident[META_KEY_MAX + 8];
     uint64_t blocker;
     p->go = META_SKIP;
@@ -106,11 +129,7 @@ static int claim_one(struct kv_tx *tx, struct meta *m, struct meta_persist *p, u
     p->intended = !strcmp(o.intent, p->intent);
     if (!FAULT(TEST_SKIP_CLAIM))
         tx_put_owner(tx, false, i.mount, str_of(p->key), &o);
-    TRY(tx_pairs(tx, i.ino, &pairs));
-    buf_reset(&p->pairs);
-    buf_str_add(&p->pairs, pairs);
-    if (i.posix)
-        posix_to_pairs(&i, &p->pairs);
+    TRY(object_pairs(tx, &i, &p->pairs));
     p->go = META_GO;
     p->nonce = nonce;
     p->mount = i.mount;
@@ -274,7 +293,9 @@ static int mark_one(struct kv_tx *tx, struct meta *m, struct meta_persist *p, ui
     if (r == ERR_NOT_FOUND)
         return object_is_nobodys(tx, p, &o);
     TRY(r);
-    if (i.dirty && ((i.content == p->content && i.version == p->version) || FAULT(TEST_SKIP_VERSION_CHECK)) && i.type == p->type)
+    bool differ;
+    TRY(attributes_differ(tx, p, &i, &differ));
+    if (i.dirty && !differ && ((i.content == p->content && i.version == p->version) || FAULT(TEST_SKIP_VERSION_CHECK)) && i.type == p->type)
         return become_clean(tx, p, &i, &o);
     return object_is_nobodys(tx, p, &o);
 }

@@ -352,13 +352,26 @@ static void links_and_nodes(void **state)
     FAILS(fs_px_readlink(px, look(dir, "c").ino, &b), ERR_INVALID);
 }
 
+/* The namespace is lost: what the UFS says is all there is. */
+static void new_namespace(void)
+{
+    char cmd[700], uri[300];
+    stop();
+    snprintf(cmd, sizeof cmd, "rm -rf %s/meta %s/pages %s/ufs/.forebay", top, top, top);
+    assert_int_equal(system(cmd), 0);
+    start();
+    snprintf(uri, sizeof uri, "file://%s/ufs", top);
+    OK(fs_rules_set(fs, STR("{\"apiVersion\": \"v1.0\", \"defaultRule\": {\"policyMode\": \"WRITE_BACK\"}}")));
+    OK(fs_mount_add(fs, STR("/b"), uri, NULL, 0));
+    resolve();
+}
+
 /* The namespace is made anew over the same UFS: what POSIX knows of files came with the objects. */
 static void survives_a_new_namespace(void **state)
 {
     (void)state;
     struct fs_px_stat st, to = {.mode = 04751, .uid = 11, .gid = 12};
     struct buf b AUTO_BUF = {0};
-    char cmd[700];
     OK(fs_px_mkdir(px, dir, STR("d"), 0711, 21, 22, &st));
     put(dir, "f", "bytes");
     to.mtime = (struct timespec){1000000000, 123456789};
@@ -367,15 +380,7 @@ static void survives_a_new_namespace(void **state)
     OK(fs_px_mknod(px, dir, STR("p"), FS_FIFO, 0600, 0, 1, 1, &st));
     persist_all();
     fsck();
-    stop();
-    snprintf(cmd, sizeof cmd, "rm -rf %s/meta %s/pages %s/ufs/.forebay", top, top, top);
-    assert_int_equal(system(cmd), 0);
-    start();
-    char uri[300];
-    snprintf(uri, sizeof uri, "file://%s/ufs", top);
-    OK(fs_rules_set(fs, STR("{\"apiVersion\": \"v1.0\", \"defaultRule\": {\"policyMode\": \"WRITE_BACK\"}}")));
-    OK(fs_mount_add(fs, STR("/b"), uri, NULL, 0));
-    resolve();
+    new_namespace();
     st = look(dir, "f");
     assert_int_equal(st.mode, 04751);
     assert_int_equal(st.uid, 11);
@@ -747,6 +752,36 @@ static int see(void *arg, const struct fs_px_entry *e)
     s->next = e->next;
     buf_printf(&s->names, "%.*s%s ", STR_ARG(e->name), e->stat->type == FS_DIR ? "/" : "");
     return 0;
+}
+
+static void *drain_once(void *arg)
+{
+    (void)arg;
+    OK(persist_drain(persist));
+    return NULL;
+}
+
+/* The object is on its way with the old mode; the new one must follow. */
+static void attributes_change_during_upload(void **state)
+{
+    (void)state;
+    struct fs_px_stat st, to = {.mode = 0604, .mtime = {1000000000, 5}};
+    pthread_t t;
+    put(dir, "a", "bytes");
+    OK(fault_arm("meta.mark.before:sleep 1500"));
+    assert_int_equal(pthread_create(&t, NULL, drain_once, NULL), 0);
+    char path[300];
+    snprintf(path, sizeof path, "%s/ufs/a", top);
+    for (int i = 0; i < 3000 && access(path, F_OK) != 0; i++)
+        clock_sleep_ms(5);
+    OK(fs_px_setattr(px, look(dir, "a").ino, NULL, &to, FS_PX_MODE | FS_PX_MTIME, &st));
+    pthread_join(t, NULL);
+    persist_all();
+    new_namespace();
+    st = look(dir, "a");
+    assert_int_equal(st.mode, 0604);
+    assert_int_equal(st.mtime.tv_sec, 1000000000);
+    holds(dir, "a", "bytes");
 }
 
 static void listings(void **state)
@@ -1763,6 +1798,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(hard_links, setup, teardown),
         cmocka_unit_test_setup_teardown(attributes, setup, teardown),
         cmocka_unit_test_setup_teardown(extended_attributes, setup, teardown),
+        cmocka_unit_test_setup_teardown(attributes_change_during_upload, setup, teardown),
         cmocka_unit_test_setup_teardown(listings, setup, teardown),
         cmocka_unit_test_setup_teardown(told_of_changes, setup, teardown),
         cmocka_unit_test_setup_teardown(two_mounts, setup, teardown),
