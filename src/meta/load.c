@@ -94,6 +94,7 @@ static int insert(struct kv_tx *tx, struct place *p, const struct meta_load_entr
         i.no_pairs = !e->pairs.p;
     }
     posix_from_pairs(&i, e->pairs);
+    xattrs_from_pairs(tx, &i, e->pairs);
     d.type = i.type;
     tx_put_pairs(tx, i.ino, e->pairs);
     tx_put_inode(tx, &i);
@@ -106,6 +107,7 @@ static int tx_learn(struct kv_tx *tx, struct inode *i, struct str pairs, enum re
 {
     struct dentry d;
     posix_from_pairs(i, pairs);
+    xattrs_from_pairs(tx, i, pairs);
     if (i->type == was || !i->parent || i->type == REC_DIR)
         return 0;
     TRY(tx_dentry(tx, i->parent, i->name, &d));

@@ -73,7 +73,7 @@ static int object_pairs(struct kv_tx *tx, const struct inode *i, struct buf *ret
     buf_str_add(ret, pairs);
     if (i->posix)
         posix_to_pairs(i, ret);
-    return 0;
+    return xattrs_to_pairs(tx, i, ret);
 }
 
 /* Attributes were changed while the object was on its way (a rename's change of ctime is none). */

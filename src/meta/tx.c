@@ -106,7 +106,7 @@ void tx_put_inode(struct kv_tx *tx, const struct inode *i)
     kv_put(tx, scratch_str(), buf_str(&v));
 }
 
-static void del_xattrs(struct kv_tx *tx, uint64_t ino)
+void tx_del_xattrs(struct kv_tx *tx, uint64_t ino)
 {
     struct buf begin AUTO_BUF = {0}, end AUTO_BUF = {0};
     struct kv_rows rows;
@@ -125,7 +125,7 @@ void tx_del_inode(struct kv_tx *tx, uint64_t ino)
 {
     struct inode i;
     if (tx_inode(tx, ino, &i) == 0 && i.xattrs)
-        del_xattrs(tx, ino);
+        tx_del_xattrs(tx, ino);
     key_id(&scratch, 'I', ino);
     kv_del(tx, scratch_str());
     key_id(&scratch, 'A', ino);

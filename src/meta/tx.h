@@ -194,6 +194,10 @@ int tx_copy_content(struct kv_tx *tx, uint64_t src, struct content *c);
 /* What the UFS is told of a file beside its bytes, and back: user metadata as s3fs and rclone name it. */
 void posix_to_pairs(const struct inode *i, struct buf *pairs);
 void posix_from_pairs(struct inode *i, struct str pairs);
+/* The same of extended attributes: as many as fit; and back, in the place of those it had. */
+int xattrs_to_pairs(struct kv_tx *tx, const struct inode *i, struct buf *pairs);
+void xattrs_from_pairs(struct kv_tx *tx, struct inode *i, struct str pairs);
+void tx_del_xattrs(struct kv_tx *tx, uint64_t ino);
 /* Content is published lazily; before: its inode as it was, or with no content. */
 void tx_put_lazy(struct kv_tx *tx, uint64_t content, const struct inode *before);
 /* POSIX: a directory with the set-group-id bit gives its group to what is made in it. */

@@ -60,6 +60,7 @@ def test_reload_from_the_ufs(wbm, make_mounted, work):
     put(f"{d}/f", b"bytes")
     os.chmod(f"{d}/f", 0o751)
     os.utime(f"{d}/f", ns=(10**18, 1_234_567_890_125_000_000))
+    os.setxattr(f"{d}/f", "user.note", b"kept \xff in the bucket")
     os.symlink("some/target", f"{d}/l")
     os.mkdir(f"{d}/dir")
     os.mkfifo(f"{d}/fifo")
@@ -74,6 +75,7 @@ def test_reload_from_the_ufs(wbm, make_mounted, work):
         now = os.lstat(f"{d}/{n}")
         assert now.st_mode == st.st_mode, n
     assert os.stat(f"{d}/f").st_mtime_ns == before["f"].st_mtime_ns
+    assert os.getxattr(f"{d}/f", "user.note") == b"kept \xff in the bucket"
 
 
 def test_killed_and_started(wbm):

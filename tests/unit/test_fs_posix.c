@@ -754,6 +754,47 @@ static int see(void *arg, const struct fs_px_entry *e)
     return 0;
 }
 
+static void xattr_is(const char *file, const char *name, const char *value)
+{
+    struct buf b AUTO_BUF = {0};
+    OK(fs_px_getxattr(px, look(dir, file).ino, str_of(name), &b));
+    assert_int_equal(b.n, strlen(value));
+    assert_memory_equal(b.n ? b.p : "", value, b.n);
+}
+
+static void xattrs_reach_the_ufs(void **state)
+{
+    (void)state;
+    char big[3000];
+    struct buf b AUTO_BUF = {0};
+    memset(big, 'b', sizeof big);
+    put(dir, "f", "bytes");
+    uint64_t ino = look(dir, "f").ino;
+    OK(fs_px_setxattr(px, ino, STR("user.a"), STR("1"), 0));
+    persist_all();
+    for (int i = 0; i < 100; i++) /* of a file that is in the UFS: one more upload, however many */
+        OK(fs_px_setxattr(px, ino, STR("user.\"quoted\" %"), STR("\x01\xff=&"), 0));
+    OK(fs_px_setxattr(px, ino, STR("user.empty"), STR(""), 0));
+    OK(fs_px_setxattr(px, ino, STR("user.big"), str_mk(big, sizeof big), 0));
+    OK(fs_px_setxattr(px, ino, STR("user.gone"), STR("x"), 0));
+    OK(fs_px_removexattr(px, ino, STR("user.gone")));
+    persist_all();
+    fsck();
+    new_namespace();
+    xattr_is("f", "user.a", "1");
+    xattr_is("f", "user.\"quoted\" %", "\x01\xff=&");
+    xattr_is("f", "user.empty", "");
+    FAILS(fs_px_getxattr(px, look(dir, "f").ino, STR("user.gone"), &b), ERR_NO_ATTR);
+    FAILS(fs_px_getxattr(px, look(dir, "f").ino, STR("user.big"), &b), ERR_NO_ATTR); /* did not fit */
+    OK(fs_px_removexattr(px, look(dir, "f").ino, STR("user.a")));
+    persist_all();
+    new_namespace();
+    FAILS(fs_px_getxattr(px, look(dir, "f").ino, STR("user.a"), &b), ERR_NO_ATTR);
+    xattr_is("f", "user.empty", "");
+    holds(dir, "f", "bytes");
+    fsck();
+}
+
 static void *drain_once(void *arg)
 {
     (void)arg;
@@ -1798,6 +1839,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(hard_links, setup, teardown),
         cmocka_unit_test_setup_teardown(attributes, setup, teardown),
         cmocka_unit_test_setup_teardown(extended_attributes, setup, teardown),
+        cmocka_unit_test_setup_teardown(xattrs_reach_the_ufs, setup, teardown),
         cmocka_unit_test_setup_teardown(attributes_change_during_upload, setup, teardown),
         cmocka_unit_test_setup_teardown(listings, setup, teardown),
         cmocka_unit_test_setup_teardown(told_of_changes, setup, teardown),
