@@ -275,7 +275,8 @@ static int rename_at(struct fs *fs, struct fs_at from, struct fs_at to, unsigned
                             .to_transient = pt == META_TRANSIENT,
                             .from_transient = pf == META_TRANSIENT,
                             .lazy = how->lazy,
-                            .keep_dirs = how->lazy};
+                            .keep_dirs = how->lazy,
+                            .posix = flags & FS_POSIX};
     if (r == 0 && how->over && t.state == META_FOUND && f.i.type == REC_FILE)
         r = how->over(how->arg, &f.i);
     for (uint64_t until = clock_mono_ms() + RENAME_WAIT_MS, wait = 1; r == 0; wait = wait < 50 ? wait * 2 : 50) {

@@ -321,6 +321,7 @@ struct meta_rename {
     bool unchecked; /* the UFS cannot be asked: move what may have been changed there by a process that died */
     bool lazy;
     bool keep_dirs;             /* implied directories it empties stay */
+    bool posix;                 /* names with a file and a directory mean the directory */
 };
 /* ERR_BUSY: somebody writes through to it, or a process that died may have: look the names up and try again.
  * ERR_CROSS_MOUNT, ERR_LOOP, ERR_NOT_EMPTY, ERR_IS_DIR, ERR_NOT_DIR, ERR_EXISTS, ERR_NOT_FOUND. */

@@ -24,9 +24,24 @@ struct rename_arg {
     bool transient; /* what the rule at the place makes of what moves there now */
 };
 
-static int find_end(struct kv_tx *tx, uint64_t dir, struct str path, bool want_dir, struct end *e)
+/* The leaf as a file's name or as a directory's. */
+static int find_leaf(struct kv_tx *tx, struct end *e, struct str name, bool dir, struct dentry *ret)
+{
+    struct buf leaf AUTO_BUF = {0};
+    buf_str_add(&leaf, name);
+    if (dir)
+        buf_u8(&leaf, '/');
+    buf_reset(&e->leaf);
+    buf_str_add(&e->leaf, buf_str(&leaf));
+    e->p.leaf = buf_str(&e->leaf);
+    return tx_dentry(tx, e->p.dir, e->p.leaf, ret);
+}
+
+/* Where a file and a directory have the name: the file, for POSIX the directory, which is all it shows. */
+static int find_end(struct kv_tx *tx, uint64_t dir, struct str path, bool posix, struct end *e)
 {
     struct dentry d;
+    struct buf name AUTO_BUF = {0};
     e->there = false;
     TRY(tx_walk(tx, dir, path, &e->p));
     if (e->p.rest.n)
@@ -34,18 +49,10 @@ static int find_end(struct kv_tx *tx, uint64_t dir, struct str path, bool want_d
     if (!e->p.leaf.n || !e->p.depth)
         return err_set(ERR_DENIED, "a bucket cannot be renamed");
     bool slash = e->p.leaf.p[e->p.leaf.n - 1] == '/';
-    buf_reset(&e->leaf);
-    buf_add(&e->leaf, e->p.leaf.p, e->p.leaf.n - slash);
-    int r = ERR_NOT_FOUND;
-    if (!slash && !want_dir) {
-        e->p.leaf = buf_str(&e->leaf);
-        r = tx_dentry(tx, e->p.dir, e->p.leaf, &d);
-    }
-    if (r == ERR_NOT_FOUND) { /* a directory, named with or without its final '/' */
-        buf_u8(&e->leaf, '/');
-        e->p.leaf = buf_str(&e->leaf);
-        r = tx_dentry(tx, e->p.dir, e->p.leaf, &d);
-    }
+    buf_add(&name, e->p.leaf.p, e->p.leaf.n - slash);
+    int r = find_leaf(tx, e, buf_str(&name), slash || posix, &d);
+    if (r == ERR_NOT_FOUND && !slash)
+        r = find_leaf(tx, e, buf_str(&name), !posix, &d);
     if (r == ERR_NOT_FOUND)
         return 0;
     TRY(r);
@@ -57,7 +64,7 @@ static int find_end(struct kv_tx *tx, uint64_t dir, struct str path, bool want_d
 /* The destination is looked for under the source's kind of name. */
 static int find_target(struct kv_tx *tx, const struct meta_rename *r, bool source_is_dir, struct end *e)
 {
-    TRY(find_end(tx, r->dir_to, r->to, false, e));
+    TRY(find_end(tx, r->dir_to, r->to, r->posix, e));
     bool is_dir = e->there && e->i.type == REC_DIR;
     if (e->there && is_dir == source_is_dir)
         return 0;
@@ -336,7 +343,7 @@ static int rename_tx(struct kv_tx *tx, void *arg)
     struct end *from = a->from, *to = a->to;
     bool blind;
     a->transient = r->to_transient;
-    TRY(find_end(tx, r->dir_from, r->from, false, from));
+    TRY(find_end(tx, r->dir_from, r->from, r->posix, from));
     if (!from->there)
         return err_set(ERR_NOT_FOUND, "%.*s does not exist", STR_ARG(r->from));
     TRY(find_target(tx, r, from->i.type == REC_DIR, to));

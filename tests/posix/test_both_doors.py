@@ -9,6 +9,8 @@ import threading
 import pytest
 from sys_calls import errno_of, get, put
 
+from lib.ufs import Prefix
+
 
 @pytest.fixture
 def both(mounted, mnt):
@@ -159,3 +161,42 @@ def test_keys_posix_cannot_show(both):
     f, d, p = both
     f.s3.put_object(Bucket="demo", Key=p + "both", Body=b"the file")
     assert get(f"{d}/both") == b"the file"
+
+
+def test_a_file_beside_a_directory(make_mounted, moto):
+    """The bucket has `a` and `a/b`: the mount shows the directory, and whatever is done to it `a` stays what it is."""
+    store = Prefix(moto, "beside")
+    store.put("a", b"the file")
+    store.put("a/b", b"below")
+    store.put("plain", b"plain")
+    f = make_mounted({"/demo": store.uri()}, {"/demo/**": "WRITE_BACK"}, props=moto.properties())
+    d = f"{f.dir}/demo"
+
+    def hidden_is_whole():
+        assert body(f, "a") == b"the file"
+        f.cli("persist", "--wait", "/demo", "--timeout", "60")
+        assert store.get("a") == b"the file"
+
+    assert sorted(os.listdir(d)) == ["a", "plain"]
+    assert os.listdir(f"{d}/a") == ["b"]
+    assert errno_of(os.unlink, f"{d}/a") in (E.EISDIR, E.EPERM)
+    assert errno_of(os.rmdir, f"{d}/a") == E.ENOTEMPTY
+    assert errno_of(put, f"{d}/a", b"over it") == E.EISDIR
+    put(f"{d}/new", b"new")
+    assert errno_of(os.rename, f"{d}/new", f"{d}/a") == E.EISDIR
+    hidden_is_whole()
+    os.rename(f"{d}/a", f"{d}/moved")  # the directory goes, the file appears
+    assert get(f"{d}/moved/b") == b"below" and get(f"{d}/a") == b"the file"
+    assert errno_of(os.mkdir, f"{d}/a") == E.EEXIST
+    assert errno_of(os.rename, f"{d}/moved", f"{d}/a") == E.ENOTDIR
+    hidden_is_whole()
+    f.s3.put_object(Bucket="demo", Key="a/c", Body=b"by S3")  # and is hidden again
+    assert os.listdir(f"{d}/a") == ["c"]
+    hidden_is_whole()
+    os.unlink(f"{d}/a/c")
+    if os.path.isdir(f"{d}/a"):
+        os.rmdir(f"{d}/a")
+    assert get(f"{d}/a") == b"the file"
+    hidden_is_whole()
+    f.stop()
+    f.assert_fsck_clean()
