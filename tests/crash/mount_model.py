@@ -28,6 +28,17 @@ class Mixed:
         return all(b[i : i + self.PAGE] in (self.old[i : i + self.PAGE], self.new[i : i + self.PAGE]) for i in cut)
 
 
+class Cut:
+    """A write without an answer: the kernel may send it in several requests, cut at pages."""
+
+    def __init__(self, old, off, new):
+        self.old, self.off, self.new = old, off, new
+
+    def allows(self, b):
+        first = Mixed.PAGE - self.off % Mixed.PAGE
+        return any(b == overwrite(self.old, self.off, self.new[:n]) for n in range(first, len(self.new), Mixed.PAGE))
+
+
 class Node:
     def __init__(self, kind, mode):
         self.kind, self.mode = kind, mode  # kind: f d l p
@@ -47,7 +58,7 @@ class Node:
         self.hist = [self.hist[-1]]
 
     def allows(self, b):
-        return any(h.allows(b) if isinstance(h, Mixed) else h == b for h in self.hist)
+        return any(h == b if isinstance(h, bytes) else h.allows(b) for h in self.hist)
 
 
 def overwrite(b, off, new):
@@ -96,6 +107,14 @@ class Model:
             node, _ = m.fds[op[1]]
             node.wrote(Mixed(node.now(), self.mapped(node.now(), op[2])))
             return [m]
+        if op[0] == "write":
+            node, append = m.fds[op[1]]
+            node.wrote(Cut(node.now(), len(node.now()) if append else op[2], content(op[3], op[4])))
+            return [m, *self.whole(op)]
+        return self.whole(op)
+
+    def whole(self, op):
+        m = copy.deepcopy(self)
         m.apply(op)
         return [m]
 
@@ -248,7 +267,7 @@ class Model:
 def describe(b):
     import hashlib
 
-    return "pages old or new" if isinstance(b, Mixed) else f"{len(b)} bytes {hashlib.md5(b).hexdigest()[:8]}"
+    return "a part of it" if not isinstance(b, bytes) else f"{len(b)} bytes {hashlib.md5(b).hexdigest()[:8]}"
 
 
 class Seen:

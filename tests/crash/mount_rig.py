@@ -27,6 +27,9 @@ PROPS = {
     "forebay.reader.hold": "1s",
 }
 SIGBUS = -7
+# An old object that a file is to overwrite is looked at again after five minutes, should the file have gone elsewhere meanwhile
+# without anybody noticing: rare, and no reason to call the UFS wrong.
+CONVERGE = 400
 LINK = b"#!forebay-symlink\n"
 WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "mount_worker.py")
 
@@ -165,7 +168,7 @@ class MountRig:
                     for p, s in look(w.top).items():
                         if s.kind != "d":
                             want[f"{w.name}/{p}"] = LINK + s.target.encode() if s.kind == "l" else s.data or b""
-            self.f.wait_ufs(Files(u), want, timeout=120)
+            self.f.wait_ufs(Files(u), want, timeout=CONVERGE)
         assert self.f.stop() == 0
         p = subprocess.run([self.f.argv()[0], "fsck", "--data", self.f.data, "--verify"], capture_output=True, text=True, timeout=300, check=False)
         assert p.returncode == 0, f"{p.stdout}{p.stderr}"

@@ -72,7 +72,7 @@ class Calls:
         b = content(tag, n)
         k = os.pwrite(self.fds[fd], b, off)
         if k != n:
-            raise Wrong(f"write of {n} bytes wrote {k}")
+            raise Gone(f"write of {n} bytes wrote {k}")
 
     def do_ftruncate(self, fd, n):
         os.ftruncate(self.fds[fd], n)
