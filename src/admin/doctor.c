@@ -150,6 +150,38 @@ static void look_at_queue(struct persist *p, json_t *f)
                x.n == 1 ? "" : "s", x.path, x.attempts);
 }
 
+struct stopped {
+    size_t n;
+    unsigned attempts;
+    char dir[300], path[300], error[220];
+};
+
+static int see_stopped(void *arg, const struct persist_order *o)
+{
+    struct stopped *x = arg;
+    if (x->n++)
+        return 0;
+    x->attempts = o->attempts;
+    snprintf(x->dir, sizeof x->dir, "%.*s", STR_ARG(o->dir));
+    snprintf(x->path, sizeof x->path, "%.*s", STR_ARG(o->path));
+    snprintf(x->error, sizeof x->error, "%.*s", STR_ARG(o->error));
+    return 0;
+}
+
+static void look_at_orders(struct persist *p, json_t *f)
+{
+    struct stopped x = {0};
+    char remedy[700], others[64] = "";
+    if (persist_orders(p, 1000, true, see_stopped, &x) < 0 || !x.n)
+        return;
+    if (x.n > 1)
+        snprintf(others, sizeof others, ", and %zu more director%s", x.n - 1, x.n == 2 ? "y" : "ies");
+    snprintf(remedy, sizeof remedy,
+             "mend what the error names, or release the directory: 'async-persist skip --path %s'", x.path);
+    doctor_say(f, DOCTOR_FAIL, "order.stopped", x.error, remedy,
+               "%s is published in order and stands still: %s failed %u times%s", x.dir, x.path, x.attempts, others);
+}
+
 static void look_at_persistence(const struct doctor_target *t, json_t *f)
 {
     uint64_t files = 0, bytes = 0, oldest = 0;
@@ -159,6 +191,7 @@ static void look_at_persistence(const struct doctor_target *t, json_t *f)
     if (!t->persist)
         return;
     look_at_queue(t->persist, f);
+    look_at_orders(t->persist, f);
     persist_figures(t->persist, &p);
     if (p.lost)
         doctor_say(

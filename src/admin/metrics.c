@@ -89,6 +89,13 @@ static void put_persist(struct admin *a, struct buf *out)
     counter(out, "forebay_persist_uploaded_bytes_total", "Bytes persisted", (double)f.uploaded_bytes);
     counter(out, "forebay_persist_retries_total", "Uploads tried again", (double)f.upload_retries);
     counter(out, "forebay_persist_failures_total", "Files whose first upload failed", (double)f.upload_failures);
+    uint64_t waiting, stopped;
+    persist_order_counts(a->o.persist, &waiting, &stopped);
+    gauge(out, "forebay_ordered_directories", "Directories with ordered publications that wait", (double)waiting);
+    gauge(out, "forebay_ordered_directories_stopped", "Of these, directories that one failing object holds up",
+          (double)stopped);
+    counter(out, "forebay_persist_skipped_total", "Objects taken out of their directory's order by hand",
+            (double)f.skipped);
     counter(out, "forebay_persist_conflicts_total", "Changes in the under file system under unpersisted data",
             (double)f.conflicts);
     counter(out, "forebay_persist_lost_total",

@@ -146,6 +146,7 @@ int rest_mounts_add(struct rest *r);
 int rest_mounts_remove(struct rest *r);
 int rest_persist_list(struct rest *r);
 int rest_persist_stat(struct rest *r);
+int rest_persist_skip(struct rest *r);
 int rest_persist_kick(struct rest *r);
 int rest_persist_pause(struct rest *r);
 int rest_persist_resume(struct rest *r);

@@ -102,10 +102,12 @@ struct rules_walk {
     bool more;
 };
 
-static void fate_by_rule(struct kv_tx *tx, struct rules_walk *a, struct inode *i, struct str path)
+static int fate_by_rule(struct kv_tx *tx, struct rules_walk *a, struct inode *i, struct str path)
 {
     enum meta_policy p = meta_rule(a->m, path).policy;
     bool renamed = a->it->rec.bytes;
+    if (i->skipped)
+        return 0;
     if (i->transient && (p == META_WRITE_BACK || p == META_WRITE_THROUGH)) {
         i->transient = false;
         if (i->loc == LOC_NONE) {
@@ -124,7 +126,7 @@ static void fate_by_rule(struct kv_tx *tx, struct rules_walk *a, struct inode *i
             struct owner o;
             if (tx_climb(tx, i, &pl) < 0 || place_keys(&pl, home, ident) < 0 ||
                 tx_owner(tx, false, i->mount, str_of(ident), &o) < 0)
-                return;
+                return 0;
             o.kind = OWNER_MOVED;
             o.ino = i->ino;
             tx_put_owner(tx, false, i->mount, str_of(ident), &o);
@@ -134,13 +136,16 @@ static void fate_by_rule(struct kv_tx *tx, struct rules_walk *a, struct inode *i
             i->key = buf_str(&key);
             i->settle_due = clock_wall_ms();
             tx_queue(tx, Q_SETTLE, i->settle_due, i->ino, STR(""), NULL);
+            TRY(tx_turn(tx, a->m, i, NULL, NULL));
             tx_put_inode(tx, i);
-            return;
+            return 0;
         }
     } else {
-        return;
+        return 0;
     }
+    TRY(tx_turn(tx, a->m, i, NULL, NULL));
     tx_put_inode(tx, i);
+    return 0;
 }
 
 /* One directory a time, from the name the record's key remembers; directories below get records of their own. */
@@ -171,7 +176,7 @@ static int rules_tx(struct kv_tx *tx, void *arg)
         buf_reset(&path);
         buf_str_add(&path, a->base);
         buf_str_add(&path, name);
-        fate_by_rule(tx, a, &i, buf_str(&path));
+        TRY(fate_by_rule(tx, a, &i, buf_str(&path)));
     }
     a->more = rows.more && rows.n;
     if (a->more)

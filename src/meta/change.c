@@ -164,7 +164,7 @@ static int set_fate(struct kv_tx *tx, const struct meta_change *c, struct inode 
         i->transient = true;
         return 0;
     }
-    i->transient = false;
+    i->transient = i->skipped = false;
     return persist_later(tx, c, i);
 }
 
@@ -307,8 +307,9 @@ static int change_tx(struct kv_tx *tx, void *arg)
     else
         own_etag(&k, i.etag);
     TRY(set_fate(tx, c, &i));
+    TRY(tx_turn(tx, a->m, &i, NULL, NULL));
     tx_put_inode(tx, &i);
-    TRY(tx_links_follow(tx, &i, &a->links));
+    TRY(tx_links_follow(tx, a->m, &i, &a->links));
     tx_note_inode(i.ino);
     c->now_content = k.id;
     c->now_version = k.version;
@@ -560,6 +561,8 @@ static int revert_tx(struct kv_tx *tx, void *arg)
     if (r == ERR_NOT_FOUND || (r == 0 && i.content != a->l.content))
         return 0;
     TRY(r);
+    if (is_outrun(&i))
+        return tx_outrun_end(tx, &i);
     TRY(tx_content_dead(tx, i.content, 0, (struct str){0}, ""));
     i.content = before.content;
     i.size = before.content ? before.size : 0;

@@ -139,6 +139,8 @@ static int name_tx(struct kv_tx *tx, void *arg)
     i.transient = out.i.transient;
     i.blind = out.i.blind;
     i.persist_due = out.i.persist_due;
+    i.turn = out.i.turn;
+    i.turn_dir = out.i.turn_dir;
     i.ctime_ms = out.i.ctime_ms;
     i.ctime_frac = out.i.ctime_frac;
     tx_put_inode(tx, &i);
@@ -256,7 +258,7 @@ static int send_again(struct kv_tx *tx, struct file_arg *f, struct inode *i)
     i->transient = !i->dirty;
     if (i->dirty)
         tx_persist_record(tx, i, clock_wall_ms() + f->a->quiet_ms);
-    return 0;
+    return tx_turn(tx, f->m, i, p, NULL);
 }
 
 static int dir_again(struct kv_tx *tx, struct file_arg *f, struct inode *i)
@@ -328,7 +330,7 @@ static int attr_tx(struct kv_tx *tx, void *arg)
         TRY(i.type == REC_DIR ? dir_again(tx, f, &i) : send_again(tx, f, &i));
     tx_put_inode(tx, &i);
     if (i.type != REC_DIR && (a->set & ~(unsigned)META_SET_ATIME || a->drop_mode))
-        TRY(tx_links_follow(tx, &i, &f->links));
+        TRY(tx_links_follow(tx, f->m, &i, &f->links));
     tx_note_inode(i.ino);
     TRY(tx_pairs(tx, i.ino, &pairs));
     if (a->found)

@@ -139,7 +139,8 @@ static int job_row(struct kv_tx *tx, struct fsck_row *r)
 static int sys_row(struct kv_tx *tx, struct fsck_row *r)
 {
     (void)tx;
-    bool counter = str_eq(r->key, STR("format")) || str_eq(r->key, STR("ids")) || str_eq(r->key, STR("boots"));
+    bool counter = str_eq(r->key, STR("format")) || str_eq(r->key, STR("ids")) || str_eq(r->key, STR("boots")) ||
+                   str_eq(r->key, STR("turns"));
     if (!(counter && r->value.n == 8) && !(str_eq(r->key, STR("cluster")) && r->value.n == 32))
         fsck_breach(r->f, 0, "K", "row S%s is unknown", fsck_text(r->key));
     return 0;
@@ -150,14 +151,33 @@ static const struct kind {
     size_t min_key; /* bytes after the first */
     int (*check)(struct kv_tx *tx, struct fsck_row *row);
 } kinds[] = {
-    {'A', 8, fsck_pairs_row},  {'C', 16, fsck_chunk_row}, {'D', 9, fsck_dentry_row},
-    {'E', 10, fsck_epoch_row}, {'I', 8, fsck_inode_row},  {'J', 1, job_row},       {'L', 8, fsck_known_row},
-    {'M', 8, fsck_mount_row},  {'O', 9, fsck_owner_row},  {'P', 0, rules_row},
-    {'Q', 17, fsck_queue_row}, {'R', 16, fsck_ref_row},   {'S', 1, sys_row},
-    {'H', 16, fsck_link_row}, {'G', 8, fsck_unnamed_row}, {'N', 8, fsck_dir_count_row}, {'T', 8, fsck_dir_time_row},
-    {'X', 9, fsck_xattr_row},  {'Z', 8, fsck_lazy_row},  {'r', 16, fsck_ref_back_row},
-    {'U', 16, fsck_upload_row}, {'V', 18, fsck_part_row}, {'W', 16, fsck_answer_row},
-    {'c', 8, fsck_content_row}, {'o', 9, fsck_prefix_row}, {'u', 25, fsck_upload_index_row},
+    {'A', 8, fsck_pairs_row},
+    {'C', 16, fsck_chunk_row},
+    {'D', 9, fsck_dentry_row},
+    {'E', 10, fsck_epoch_row},
+    {'I', 8, fsck_inode_row},
+    {'J', 1, job_row},
+    {'L', 8, fsck_known_row},
+    {'M', 8, fsck_mount_row},
+    {'O', 9, fsck_owner_row},
+    {'P', 0, rules_row},
+    {'Q', 17, fsck_queue_row},
+    {'R', 16, fsck_ref_row},
+    {'S', 1, sys_row},
+    {'H', 16, fsck_link_row},
+    {'G', 8, fsck_unnamed_row},
+    {'N', 8, fsck_dir_count_row},
+    {'T', 8, fsck_dir_time_row},
+    {'X', 9, fsck_xattr_row},
+    {'Y', 8, fsck_turn_row},
+    {'Z', 8, fsck_lazy_row},
+    {'r', 16, fsck_ref_back_row},
+    {'U', 16, fsck_upload_row},
+    {'V', 18, fsck_part_row},
+    {'W', 16, fsck_answer_row},
+    {'c', 8, fsck_content_row},
+    {'o', 9, fsck_prefix_row},
+    {'u', 25, fsck_upload_index_row},
 };
 
 static int each_row(void *arg, struct str key, struct str value)

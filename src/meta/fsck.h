@@ -80,3 +80,4 @@ int fsck_answer_row(struct kv_tx *tx, struct fsck_row *r);
 int fsck_dropped_blobs(struct fsck *f); /* no content names a blob that is to be dropped */
 /* fsck_queue.c: the queues. */
 int fsck_queue_row(struct kv_tx *tx, struct fsck_row *r);
+int fsck_turn_row(struct kv_tx *tx, struct fsck_row *r);

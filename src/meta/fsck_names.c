@@ -106,6 +106,27 @@ static int one_state(struct kv_tx *tx, struct fsck *f, const struct inode *i)
     return 0;
 }
 
+/* R10 */
+static int inode_in_turn(struct kv_tx *tx, struct fsck *f, const struct inode *i)
+{
+    struct buf k AUTO_BUF = {0};
+    bool send = i->type != REC_DIR && i->dirty, there = true;
+    bool move = i->parent && (i->type == REC_DIR ? i->key.n > 0 : i->loc == LOC_KEY);
+    uint64_t due = send ? i->persist_due : i->settle_due;
+    if (!send && !move)
+        return 0;
+    if (due != rec_due(due, i->turn))
+        fsck_breach(f, i->ino, "R10", "inode %llu has %s turn, and its record at %llu says the opposite", LLU(i->ino),
+                    i->turn ? "a" : "no", LLU(due));
+    key_turn(&k, i->turn_dir, i->turn, i->ino);
+    if (i->turn)
+        TRY(fsck_there(tx, buf_str(&k), &there));
+    if (!there)
+        fsck_breach(f, i->ino, "R10", "inode %llu waits for turn %llu in directory %llu, which does not know",
+                    LLU(i->ino), LLU(i->turn), LLU(i->turn_dir));
+    return 0;
+}
+
 static int at_home(struct kv_tx *tx, struct fsck *f, const struct inode *i)
 {
     struct place p;
@@ -207,12 +228,13 @@ int fsck_inode_row(struct kv_tx *tx, struct fsck_row *r)
         bool open = false;
         key_id(&k, 'G', ino);
         TRY(fsck_there(tx, buf_str(&k), &open));
-        if (i.type != REC_DIR && !open)
+        if (i.type != REC_DIR && !open && !is_outrun(&i))
             fsck_breach(f, 0, "R1", "inode %llu (%s) has no parent", LLU(ino), fsck_text(i.name));
     } else {
         TRY(has_dentry(tx, f, &i));
         TRY(in_mount(tx, f, &i));
     }
+    TRY(inode_in_turn(tx, f, &i));
     return i.type == REC_DIR ? dir_rules(tx, f, &i) : file_rules(tx, f, &i);
 }
 
@@ -367,13 +389,34 @@ static int moved_object(struct kv_tx *tx, struct fsck *f, uint64_t mount, struct
     return 0;
 }
 
+/* Whose move left the key is not in its row: any row of that turn will do. */
+static int key_in_turn(struct kv_tx *tx, struct fsck *f, uint64_t mount, struct str key, const struct owner *o)
+{
+    struct buf begin AUTO_BUF = {0}, end AUTO_BUF = {0};
+    struct kv_rows rows;
+    bool there = false;
+    key_turn(&begin, o->turn_dir, o->turn, 0);
+    key_turn(&end, o->turn_dir, o->turn + 1, 0);
+    struct kv_range r = {.begin = buf_str(&begin), .end = buf_str(&end)};
+    TRY(kv_range(tx, &r, &rows));
+    for (size_t i = 0; i < rows.n && !there; i++) {
+        struct turn t;
+        TRY(dec_turn(rows.row[i].value, &t));
+        there = !t.ino && t.mount == mount && str_eq(t.key, key);
+    }
+    if (!there || o->reap_due != rec_due(o->reap_due, o->turn))
+        fsck_breach(f, 0, "R10", "the deletion of %s waits for turn %llu in directory %llu, which does not know",
+                    fsck_text(key), LLU(o->turn), LLU(o->turn_dir));
+    return 0;
+}
+
 static int gone_object(struct kv_tx *tx, struct fsck *f, uint64_t mount, struct str key, const struct owner *o)
 {
     bool there;
     TRY(fsck_queued(tx, Q_REAP, o->reap_due, mount, key, &there));
     if (!there)
         fsck_breach(f, 0, "R4", "%s belongs to nobody, and its reap record is not there", fsck_text(key));
-    return 0;
+    return o->turn || o->reap_due & REC_TURN ? key_in_turn(tx, f, mount, key, o) : 0;
 }
 
 int fsck_owner_row(struct kv_tx *tx, struct fsck_row *r)

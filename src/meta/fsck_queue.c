@@ -106,6 +106,43 @@ static int of_answer(struct kv_tx *tx, struct fsck *f, const struct item *it)
     return 0;
 }
 
+static int of_order(struct kv_tx *tx, struct fsck *f, const struct item *it)
+{
+    uint64_t due;
+    int r = tx_order_head(tx, it->id, &due);
+    if (r == ERR_NOT_FOUND || (r == 0 && due != it->due)) {
+        names_nothing(f, it, 0, "ordered directory");
+        return 0;
+    }
+    return r;
+}
+
+/* "Y dir" and "Y dir turn id". */
+int fsck_turn_row(struct kv_tx *tx, struct fsck_row *r)
+{
+    struct cur c = cur_of(r->key);
+    uint64_t dir = cur_be64(&c), due;
+    struct turn t;
+    bool there;
+    if (dir & REC_PLACE)
+        return dec_turn(r->value, &t);
+    int rc = tx_order_head(tx, dir, &due);
+    if (rc == ERR_NOT_FOUND) {
+        fsck_breach(r->f, 0, "R11", "publications of directory %llu wait for their turn, and nothing sees to it",
+                    LLU(dir));
+        return 0;
+    }
+    TRY(rc);
+    if (r->key.n == 24)
+        return dec_turn(r->value, &t);
+    if (r->key.n != 8)
+        fsck_breach(r->f, 0, "K", "malformed row of ordered publications");
+    TRY(fsck_queued(tx, Q_ORDER, due, dir, STR(""), &there));
+    if (!there)
+        fsck_breach(r->f, 0, "R11", "ordered directory %llu has no order record at %llu", LLU(dir), LLU(due));
+    return 0;
+}
+
 int fsck_queue_row(struct kv_tx *tx, struct fsck_row *r)
 {
     struct queue_rec q;
@@ -131,6 +168,8 @@ int fsck_queue_row(struct kv_tx *tx, struct fsck_row *r)
         return of_upload(tx, r->f, &it);
     case Q_ANSWER:
         return of_answer(tx, r->f, &it);
+    case Q_ORDER:
+        return of_order(tx, r->f, &it);
     case Q_REAP:  /* may be left over from a claim that somebody took over: the job finds nothing and forgets it */
     case Q_RULES: /* its directory may be gone: the same */
         return 0;

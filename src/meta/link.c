@@ -88,7 +88,8 @@ static int move_record(struct kv_tx *tx, enum queue_kind kind, uint64_t due, uin
 }
 
 /* The file's first name went, and its object with it: another name's record becomes the file's. */
-int tx_link_promote(struct kv_tx *tx, const struct inode *file, struct str backing, const char *ver, bool *ret_done)
+int tx_link_promote(struct kv_tx *tx, struct meta *m, const struct inode *file, struct str backing, const char *ver,
+                    bool *ret_done)
 {
     struct buf name AUTO_BUF = {0}, key AUTO_BUF = {0};
     struct inode a, f = *file;
@@ -139,6 +140,7 @@ int tx_link_promote(struct kv_tx *tx, const struct inode *file, struct str backi
     f.holes = a.holes;
     memcpy(f.etag, a.etag, sizeof f.etag);
     memcpy(f.ver, a.ver, sizeof f.ver);
+    TRY(tx_turn(tx, m, &f, NULL, NULL));
     tx_put_inode(tx, &f);
     struct dentry d = {.ino = f.ino, .type = f.type};
     tx_put_dentry(tx, f.parent, f.name, &d);
@@ -182,7 +184,8 @@ static int give_content(struct kv_tx *tx, const struct inode *file, struct inode
     return 0;
 }
 
-static int follow(struct kv_tx *tx, const struct inode *file, uint64_t ino, uint64_t fresh, const struct link_change *l)
+static int follow(struct kv_tx *tx, struct meta *m, const struct inode *file, uint64_t ino, uint64_t fresh,
+                  const struct link_change *l)
 {
     char home[META_KEY_MAX + 8], ident[META_KEY_MAX + 8];
     struct place *p AUTO_FREE = calloc(1, sizeof *p);
@@ -213,11 +216,12 @@ static int follow(struct kv_tx *tx, const struct inode *file, uint64_t ino, uint
     n.transient = !n.dirty;
     if (n.dirty)
         tx_persist_record(tx, &n, clock_wall_ms() + l->quiet_ms);
+    TRY(tx_turn(tx, m, &n, NULL, NULL));
     tx_put_inode(tx, &n);
     return 0;
 }
 
-int tx_links_follow(struct kv_tx *tx, const struct inode *file, const struct link_change *l)
+int tx_links_follow(struct kv_tx *tx, struct meta *m, const struct inode *file, const struct link_change *l)
 {
     uint64_t *name AUTO_FREE = NULL;
     size_t n;
@@ -230,7 +234,7 @@ int tx_links_follow(struct kv_tx *tx, const struct inode *file, const struct lin
         return ERR_NOMEM;
     TRY(tx_links(tx, file->ino, name, file->nlink, &n));
     for (size_t i = 0; i < n; i++)
-        TRY(follow(tx, file, name[i], l->first_id + i, l));
+        TRY(follow(tx, m, file, name[i], l->first_id + i, l));
     return 0;
 }
 

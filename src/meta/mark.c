@@ -25,13 +25,13 @@ static void requeue_persist(struct kv_tx *tx, struct inode *i, const struct meta
         q.error = str_of(error);
     }
     tx_unqueue(tx, Q_PERSIST, i->persist_due, i->ino, STR(""));
-    i->persist_due = due;
-    tx_queue(tx, Q_PERSIST, due, i->ino, STR(""), &q);
+    i->persist_due = rec_due(due, i->type == REC_DIR ? 0 : i->turn);
+    tx_queue(tx, Q_PERSIST, i->persist_due, i->ino, STR(""), &q);
     tx_put_inode(tx, i);
 }
 
 /* The key belongs to another file, which must move first: it is brought forward. */
-int tx_hurry(struct kv_tx *tx, uint64_t ino)
+int tx_hurry(struct kv_tx *tx, uint64_t ino, uint64_t turn)
 {
     struct inode b;
     uint64_t now = clock_wall_ms();
@@ -39,7 +39,8 @@ int tx_hurry(struct kv_tx *tx, uint64_t ino)
     if (r == ERR_NOT_FOUND)
         return 0;
     TRY(r);
-    if (!b.settle_due || b.settle_due <= now)
+    bool early = b.turn && turn && b.turn > turn; /* it would wait for what waits for it */
+    if (!b.settle_due || (rec_due(b.settle_due, 0) <= now && !early))
         return 0;
     struct queue_rec q = {.since_ms = now, .bytes = b.size};
     struct buf k AUTO_BUF = {0};
@@ -48,8 +49,10 @@ int tx_hurry(struct kv_tx *tx, uint64_t ino)
     if (kv_get(tx, buf_str(&k), &v) == 0) /* its attempts are kept: patience must end however often it is hurried */
         TRY(dec_queue(v, &q));
     tx_unqueue(tx, Q_SETTLE, b.settle_due, ino, STR(""));
-    b.settle_due = now;
-    tx_queue(tx, Q_SETTLE, now, ino, STR(""), &q);
+    if (early)
+        b.turn = b.turn_dir = 0;
+    b.settle_due = rec_due(now, b.turn);
+    tx_queue(tx, Q_SETTLE, b.settle_due, ino, STR(""), &q);
     tx_put_inode(tx, &b);
     return 0;
 }
@@ -102,13 +105,26 @@ static int claim_one(struct kv_tx *tx, struct meta *m, struct meta_persist *p, u
         return 0;
     }
     TRY(r);
-    r = tx_climb(tx, &i, &pl);
-    if (r == ERR_STALE) /* below a removed tree: the tree job will forget it */
-        r = ERR_BUSY;
-    else
-        TRY(r);
-    if (r == 0)
-        TRY(place_keys(&pl, p->key, ident));
+    if (tx_out_of_turn(&i, &p->item)) {
+        p->go = META_LATER;
+        requeue_persist(tx, &i, &p->item, p->item.due, 0, NULL);
+        return 0;
+    }
+    if (is_outrun(&i)) {
+        bool wanted;
+        TRY(tx_turn_behind(tx, i.mount, i.key, i.turn, &wanted)); /* else the name does not wait any more */
+        if (!wanted)
+            return tx_outrun_end(tx, &i);
+        snprintf(p->key, sizeof p->key, "%.*s", STR_ARG(i.key));
+    } else {
+        r = tx_climb(tx, &i, &pl);
+        if (r == ERR_STALE) /* below a removed tree: the tree job will forget it */
+            r = ERR_BUSY;
+        else
+            TRY(r);
+        if (r == 0)
+            TRY(place_keys(&pl, p->key, ident));
+    }
     if (r == 0)
         r = tx_claimable(tx, m, i.mount, str_of(p->key), 0, &o, &blocker);
     if (r == 0 && o.kind == OWNER_MOVED) {
@@ -117,7 +133,7 @@ static int claim_one(struct kv_tx *tx, struct meta *m, struct meta_persist *p, u
     }
     if (r == ERR_BUSY || r == ERR_DIRTY) {
         if (r == ERR_DIRTY)
-            TRY(tx_hurry(tx, blocker));
+            TRY(tx_hurry(tx, blocker, i.turn));
         p->go = META_LATER;
         requeue_persist(tx, &i, &p->item, clock_wall_ms() + BUSY_MS, 0, NULL);
         return 0;
@@ -189,7 +205,12 @@ static int object_is_nobodys(struct kv_tx *tx, const struct meta_persist *p, str
     struct owner was = *o;
     if (was.kind == OWNER_GONE && was.reap_due)
         tx_unqueue(tx, Q_REAP, was.reap_due, p->mount, str_of(p->key));
-    *o = (struct owner){.kind = OWNER_GONE, .gone_ms = clock_wall_ms(), .reap_due = clock_wall_ms(), .content = p->content};
+    *o = (struct owner){.kind = OWNER_GONE, .gone_ms = clock_wall_ms(), .content = p->content};
+    if (was.kind == OWNER_GONE) { /* deleted meanwhile: in the turn that deletion took */
+        o->turn = was.turn;
+        o->turn_dir = was.turn_dir;
+    }
+    o->reap_due = rec_due(o->gone_ms, o->turn);
     memcpy(o->ver, p->st.version, sizeof o->ver);
     tx_queue(tx, Q_REAP, o->reap_due, p->mount, str_of(p->key), NULL);
     tx_put_owner(tx, false, p->mount, str_of(p->key), o);
@@ -245,8 +266,11 @@ static int become_clean(struct kv_tx *tx, const struct meta_persist *p, struct i
         tx_queue(tx, Q_SETTLE, i->settle_due, i->ino, STR(""), &q);
         o->kind = OWNER_MOVED;
         o->ino = i->ino;
+        if (!strcmp(home, p->key)) /* where it is to be seen; what is left is its directory's to do */
+            i->turn = i->turn_dir = 0;
     }
     tx_put_owner(tx, false, p->mount, str_of(p->key), o);
+    TRY(tx_turn_keep(tx, i));
     tx_put_inode(tx, i);
     if (!i->content)
         return 0;
@@ -274,7 +298,7 @@ static int not_done(struct kv_tx *tx, struct meta *m, struct meta_persist *p, st
     }
     tx_put_owner(tx, false, p->mount, str_of(p->key), o);
     if (mine)
-        requeue_persist(tx, &i, &p->item, due, p->code, p->error);
+        requeue_persist(tx, &i, &p->item, due, p->unsent ? 0 : p->code, p->error);
     return 0;
 }
 
@@ -290,14 +314,24 @@ static int mark_one(struct kv_tx *tx, struct meta *m, struct meta_persist *p, ui
     if (p->code)
         return not_done(tx, m, p, &o, due);
     int r = tx_inode(tx, p->ino, &i);
-    if (r == ERR_NOT_FOUND)
-        return object_is_nobodys(tx, p, &o);
-    TRY(r);
-    bool differ;
-    TRY(attributes_differ(tx, p, &i, &differ));
-    if (i.dirty && !differ && ((i.content == p->content && i.version == p->version) || FAULT(TEST_SKIP_VERSION_CHECK)) && i.type == p->type)
+    if (r < 0 && r != ERR_NOT_FOUND)
+        return r;
+    if (r == 0 && is_outrun(&i)) { /* what has the name now overwrites it */
+        TRY(tx_outrun_end(tx, &i));
+        r = ERR_NOT_FOUND;
+    }
+    bool differ = false;
+    if (r == 0)
+        TRY(attributes_differ(tx, p, &i, &differ));
+    if (r == 0 && i.dirty && !differ && ((i.content == p->content && i.version == p->version) || FAULT(TEST_SKIP_VERSION_CHECK)) &&
+        i.type == p->type)
         return become_clean(tx, p, &i, &o);
-    return object_is_nobodys(tx, p, &o);
+    TRY(object_is_nobodys(tx, p, &o));
+    if (!meta_ordered(m))
+        return 0;
+    bool behind; /* what is there is overwritten, or has its turn to go */
+    TRY(tx_turn_behind(tx, p->mount, str_of(p->key), 0, &behind));
+    return behind ? 0 : tx_turn_key(tx, m, p->mount, str_of(p->key), NULL);
 }
 
 static int mark_tx(struct kv_tx *tx, void *arg)

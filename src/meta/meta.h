@@ -71,6 +71,7 @@ enum meta_policy { META_WRITE_THROUGH, META_WRITE_BACK, META_TRANSIENT, META_REA
 struct meta_rule {
     enum meta_policy policy;
     unsigned replicas;
+    bool ordered; /* publications appear in the UFS in the order of their commits */
 };
 const char *meta_policy_name(enum meta_policy p);
 /* path: absolute ("/bucket/key" or "bucket/key"). */
@@ -514,6 +515,7 @@ struct meta_item {
     uint64_t due, id;
     struct queue_rec rec;       /* error points into the list's memory */
     struct str key;
+    bool in_turn; /* given by meta_order_next */
 };
 struct meta_items {
     struct meta_item *item;
@@ -548,6 +550,7 @@ struct meta_persist {
     int code;                   /* 0 done, else why not */
     bool unknown;               /* outcome unknown */
     char error[200];
+    bool unsent; /* something before it failed: no attempt was made */
     struct ufs_stat st;
 };
 int meta_persist_claim(struct meta *m, struct meta_persist *p, size_t n);
@@ -646,6 +649,37 @@ struct meta_blob {
 int meta_walk(struct meta *m, struct meta_blob *b, size_t n);
 /* Persist state of one inode. */
 int meta_persist_state(struct meta *m, uint64_t ino, struct meta_item *ret, struct buf *ret_mem);
+
+/* Ordered publication (order.c). Does some rule ask for it? */
+bool meta_ordered(const struct meta *m);
+/* What the directory of an order record is to do now: items of one kind, one after the other, and nothing behind one
+ * that fails. None: the record has moved to when to look again, or is gone. */
+struct meta_order {
+    struct meta_items items;
+    bool looked;  /* else the record was outdated, and nothing is known */
+    bool stopped; /* what is waited for has failed again and again */
+};
+int meta_order_next(struct meta *m, const struct meta_item *it, struct meta_order *ret);
+/* rec: of an order record. */
+bool meta_order_stopped(const struct queue_rec *rec);
+/* What stands first in such a directory; ERR_NOT_FOUND: nothing any more. */
+struct meta_order_head {
+    struct buf dir, path, error; /* paths; the last error or "" */
+    uint64_t since_ms, waiting;  /* waiting: it and those behind it, as far as they are counted */
+    unsigned attempts;
+    bool deletes; /* it is a deletion */
+};
+int meta_order_head(struct meta *m, uint64_t dir, struct meta_order_head *ret);
+void meta_order_head_done(struct meta_order_head *h);
+/* Release a directory from what waits at path. KV_SYNC. */
+enum meta_skip {
+    META_SKIP_NOTHING,  /* nothing of that path waits for its turn */
+    META_SKIP_FILE,     /* stays here, and is not sent until it is written or renamed again */
+    META_SKIP_REPLACED, /* a content that was replaced since: forgotten */
+    META_SKIP_MOVE,     /* a rename, done out of turn */
+    META_SKIP_DELETION  /* a deletion: the same */
+};
+int meta_order_skip(struct meta *m, struct str path, enum meta_skip *ret);
 
 /* Every rule of rec.h, on a stopped instance; say() gets each breach. has(blob, off, n): is it in the page store (may be
  * NULL). Returns the number of breaches, or an error. */

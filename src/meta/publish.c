@@ -288,6 +288,7 @@ int tx_publish(struct kv_tx *tx, struct meta *m, const struct meta_publish *p, s
     }
     if (i.dirty)
         tx_persist_record(tx, &i, clock_wall_ms() + p->quiet_ms);
+    TRY(tx_turn(tx, m, &i, &pl, NULL));
     struct dentry d = {.ino = id, .type = p->type};
     tx_put_dentry(tx, pl.dir, pl.leaf, &d);
     tx_put_inode(tx, &i);

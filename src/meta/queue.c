@@ -81,8 +81,9 @@ struct requeue_arg {
 };
 
 /* The due time stands in the record's subject too: both move together. False: the subject has no such record any more. */
-static int retime(struct kv_tx *tx, const struct meta_item *it, uint64_t due, bool *ret)
+static int retime(struct kv_tx *tx, const struct meta_item *it, uint64_t *ret_due, bool *ret)
 {
+    uint64_t due = *ret_due;
     struct inode i;
     struct owner o;
     struct content c;
@@ -95,6 +96,7 @@ static int retime(struct kv_tx *tx, const struct meta_item *it, uint64_t due, bo
         if (r == 0) {
             uint64_t *at = it->kind == Q_PERSIST ? &i.persist_due : &i.settle_due;
             *ret = *at == it->due;
+            due = rec_due(due, it->kind == Q_SETTLE || i.type != REC_DIR ? i.turn : 0);
             *at = due;
             if (*ret)
                 tx_put_inode(tx, &i);
@@ -104,6 +106,7 @@ static int retime(struct kv_tx *tx, const struct meta_item *it, uint64_t due, bo
     case Q_PREFIX:
         TRY(tx_owner(tx, it->kind == Q_PREFIX, it->id, it->key, &o));
         if (o.kind != OWNER_NONE && o.reap_due == it->due) {
+            due = rec_due(due, it->kind == Q_REAP ? o.turn : 0);
             o.reap_due = due;
             tx_put_owner(tx, it->kind == Q_PREFIX, it->id, it->key, &o);
         } else if (o.claim == CLAIM_NONE) {
@@ -117,9 +120,13 @@ static int retime(struct kv_tx *tx, const struct meta_item *it, uint64_t due, bo
             tx_put_content(tx, &c);
         }
         break;
+    case Q_ORDER:
+        TRY(tx_order_due(tx, it->id, it->due, due, ret));
+        break;
     default:
         break;
     }
+    *ret_due = due;
     if (r == ERR_NOT_FOUND)
         *ret = false;
     return r == ERR_NOT_FOUND ? 0 : r;
@@ -140,14 +147,15 @@ static int requeue_tx(struct kv_tx *tx, void *arg)
     TRY(r);
     TRY(dec_queue(v, &q));
     kv_del(tx, buf_str(&k));
-    TRY(retime(tx, it, a->due, &live));
+    uint64_t due = a->due;
+    TRY(retime(tx, it, &due, &live));
     if (!live)
         return 0;
     if (a->code) {
         q.attempts++;
         q.error = str_cut(str_of(a->error ? a->error : ""), 200);
     }
-    tx_queue(tx, it->kind, a->due, it->id, it->key, &q);
+    tx_queue(tx, it->kind, due, it->id, it->key, &q);
     return 0;
 }
 

@@ -125,6 +125,7 @@ static int look_again(struct kv_tx *tx, uint64_t mount, struct str key)
 
 static int later(struct kv_tx *tx, const struct meta_item *it, struct owner *o, uint64_t due)
 {
+    due = rec_due(due, o->kind == OWNER_GONE ? o->turn : 0);
     tx_unqueue(tx, Q_REAP, it->due, it->id, it->key);
     tx_queue(tx, Q_REAP, due, it->id, it->key, &it->rec);
     if (o->kind == OWNER_GONE) {
@@ -152,6 +153,10 @@ static int claim_one(struct kv_tx *tx, struct reap_arg *a, struct meta_reap *r, 
         tx_unqueue(tx, Q_REAP, it->due, it->id, it->key);
         return 0;
     }
+    if (o.kind == OWNER_GONE && o.turn && !it->in_turn) {
+        r->go = META_LATER;
+        return later(tx, it, &o, it->due);
+    }
     TRY(wanted(tx, it->id, it->key, &want));
     if (o.kind == OWNER_NONE)
         TRY(coming(tx, it->id, it->key, &want));
@@ -159,8 +164,14 @@ static int claim_one(struct kv_tx *tx, struct reap_arg *a, struct meta_reap *r, 
         r->go = META_LATER;
         return later(tx, it, &o, clock_wall_ms() + SOON_MS);
     }
+    if (want && o.turn) { /* it is to be gone in its turn, though the file overwrites it in a later one */
+        bool behind;
+        TRY(tx_turn_behind(tx, it->id, it->key, o.turn, &behind));
+        want = !behind;
+    }
     if (want) {
         r->go = META_LATER;
+        o.turn = o.turn_dir = 0; /* it is overwritten in that file's turn */
         return later(tx, it, &o, clock_wall_ms() + META_REAP_LATER_MS);
     }
     TRY(is_scrap(tx, it, &o, &scrap));
@@ -234,7 +245,7 @@ static int done_one(struct kv_tx *tx, struct meta *m, struct meta_reap *r, uint6
     q.attempts++;
     q.error = str_of(err_info(r->code)->text);
     tx_unqueue(tx, Q_REAP, it->due, r->mount, it->key);
-    o.reap_due = due > o.until_ms ? due : o.until_ms;
+    o.reap_due = rec_due(due > o.until_ms ? due : o.until_ms, o.turn);
     tx_queue(tx, Q_REAP, o.reap_due, r->mount, it->key, &q);
     tx_put_owner(tx, false, r->mount, it->key, &o);
     return 0;
@@ -258,6 +269,7 @@ int meta_reap_done(struct meta *m, struct meta_reap *r, size_t n, const uint64_t
 /* ---- what lies below a removed prefix and no record names ---- */
 
 struct prefix_arg {
+    struct meta *m;
     uint64_t mount;
     struct str prefix, key;
     const struct ufs_stat *st;
@@ -304,6 +316,7 @@ static int prefix_tx(struct kv_tx *tx, void *arg)
     if (live || (!a->st->is_dir && a->st->mtime_ms > row.gone_ms))
         return 0;
     TRY(tx_gone(tx, a->mount, a->key, a->st->version, 0, !want));
+    TRY(tx_turn_key(tx, a->m, a->mount, a->key, NULL));
     a->gone = true;
     a->pending = !want;
     return 0;
@@ -312,7 +325,7 @@ static int prefix_tx(struct kv_tx *tx, void *arg)
 int meta_reap_prefix_key(struct meta *m, uint64_t mount, struct str prefix, struct str key, const struct ufs_stat *st,
                          bool *ret_pending)
 {
-    struct prefix_arg a = {.mount = mount, .prefix = prefix, .key = key, .st = st};
+    struct prefix_arg a = {.m = m, .mount = mount, .prefix = prefix, .key = key, .st = st};
     TRY(meta_commit(m, prefix_tx, &a, KV_LAZY, NULL));
     *ret_pending = a.pending;
     if (a.gone)

@@ -125,6 +125,18 @@ void key_upload_index(struct buf *b, uint64_t bucket, struct str key, const unsi
     buf_add(b, id, 16);
 }
 
+void key_turns(struct buf *b, uint64_t dir)
+{
+    key_start(b, 'Y', dir);
+}
+
+void key_turn(struct buf *b, uint64_t dir, uint64_t turn, uint64_t id)
+{
+    key_start(b, 'Y', dir);
+    buf_be64(b, turn);
+    buf_be64(b, id);
+}
+
 void key_sys(struct buf *b, const char *name)
 {
     buf_reset(b);
@@ -174,6 +186,23 @@ static void get_z(struct cur *c, char *out, size_t size)
     out[s.n] = 0;
 }
 
+/* At the end of a record, and only where there is one. */
+static void put_turn(struct buf *b, uint64_t turn, uint64_t dir)
+{
+    if (!turn)
+        return;
+    buf_varint(b, turn);
+    buf_varint(b, dir);
+}
+
+static void get_turn(struct cur *c, uint64_t *ret_turn, uint64_t *ret_dir)
+{
+    if (c->bad || c->p == c->end)
+        return;
+    *ret_turn = cur_varint(c);
+    *ret_dir = cur_varint(c);
+}
+
 void enc_dentry(struct buf *b, const struct dentry *d)
 {
     val_start(b);
@@ -194,15 +223,24 @@ int dec_dentry(struct str v, struct dentry *ret)
     return 0;
 }
 
-enum { I_EXPLICIT = 1, I_DIRTY = 2, I_TRANSIENT = 4, I_BLIND = 8, I_NO_PAIRS = 16, I_POSIX = 32, I_XATTRS = 64 };
+enum {
+    I_EXPLICIT = 1,
+    I_DIRTY = 2,
+    I_TRANSIENT = 4,
+    I_BLIND = 8,
+    I_NO_PAIRS = 16,
+    I_POSIX = 32,
+    I_XATTRS = 64,
+    I_SKIPPED = 128
+};
 
 void enc_inode(struct buf *b, const struct inode *i)
 {
     val_start(b);
     buf_u8(b, (uint8_t)i->type);
     buf_u8(b, (uint8_t)((i->explicit_dir ? I_EXPLICIT : 0) | (i->dirty ? I_DIRTY : 0) |
-                        (i->transient ? I_TRANSIENT : 0) | (i->blind ? I_BLIND : 0) |
-                        (i->no_pairs ? I_NO_PAIRS : 0) | (i->posix ? I_POSIX : 0) | (i->xattrs ? I_XATTRS : 0)));
+                        (i->transient ? I_TRANSIENT : 0) | (i->blind ? I_BLIND : 0) | (i->no_pairs ? I_NO_PAIRS : 0) |
+                        (i->posix ? I_POSIX : 0) | (i->xattrs ? I_XATTRS : 0) | (i->skipped ? I_SKIPPED : 0)));
     buf_u8(b, (uint8_t)i->loc);
     buf_varint(b, i->parent);
     buf_varint(b, i->mount);
@@ -228,6 +266,7 @@ void enc_inode(struct buf *b, const struct inode *i)
     put_z(b, i->ver);
     buf_bytes(b, i->name);
     buf_bytes(b, i->key);
+    put_turn(b, i->turn, i->turn_dir);
 }
 
 int dec_inode(struct str v, uint64_t ino, struct inode *ret)
@@ -243,6 +282,7 @@ int dec_inode(struct str v, uint64_t ino, struct inode *ret)
     i.no_pairs = f & I_NO_PAIRS;
     i.posix = f & I_POSIX;
     i.xattrs = f & I_XATTRS;
+    i.skipped = f & I_SKIPPED;
     i.loc = (enum rec_loc)cur_u8(&c);
     i.parent = cur_varint(&c);
     i.mount = cur_varint(&c);
@@ -268,6 +308,7 @@ int dec_inode(struct str v, uint64_t ino, struct inode *ret)
     get_z(&c, i.ver, sizeof i.ver);
     i.name = cur_bytes(&c);
     i.key = cur_bytes(&c);
+    get_turn(&c, &i.turn, &i.turn_dir);
     TRY(val_close(&c, "inode"));
     *ret = i;
     return 0;
@@ -365,6 +406,7 @@ void enc_owner(struct buf *b, const struct owner *o)
     buf_varint(b, o->claim_ino);
     buf_varint(b, o->until_ms);
     put_z(b, o->intent);
+    put_turn(b, o->turn, o->turn_dir);
 }
 
 int dec_owner(struct str v, struct owner *ret)
@@ -383,6 +425,7 @@ int dec_owner(struct str v, struct owner *ret)
     o.claim_ino = cur_varint(&c);
     o.until_ms = cur_varint(&c);
     get_z(&c, o.intent, sizeof o.intent);
+    get_turn(&c, &o.turn, &o.turn_dir);
     TRY(val_close(&c, "owner"));
     *ret = o;
     return 0;
@@ -407,6 +450,34 @@ int dec_queue(struct str v, struct queue_rec *ret)
     q.error = cur_bytes(&c);
     TRY(val_close(&c, "queue"));
     *ret = q;
+    return 0;
+}
+
+void enc_turn(struct buf *b, const struct turn *t)
+{
+    val_start(b);
+    buf_varint(b, t->dir);
+    buf_varint(b, t->top);
+    buf_u8(b, t->wide);
+    buf_varint(b, t->ino);
+    buf_varint(b, t->place);
+    buf_varint(b, t->mount);
+    buf_bytes(b, t->key);
+}
+
+int dec_turn(struct str v, struct turn *ret)
+{
+    struct cur c;
+    TRY(val_open(v, "turn", &c));
+    struct turn t = {.dir = cur_varint(&c)};
+    t.top = cur_varint(&c);
+    t.wide = cur_u8(&c);
+    t.ino = cur_varint(&c);
+    t.place = cur_varint(&c);
+    t.mount = cur_varint(&c);
+    t.key = cur_bytes(&c);
+    TRY(val_close(&c, "turn"));
+    *ret = t;
     return 0;
 }
 

@@ -21,34 +21,47 @@
  *   V upload(16) part(2)             uploaded part
  *   W upload(16)                     the answer a finished Complete gave
  *   P                                path configuration (JSON)
+ *   Y dir(8)                         directory with ordered publications that wait: due time of its Q_ORDER record
+ *   Y dir(8) turn(8) id(8)           one of them: whose turn it is (struct turn); see order.c
+ *   Y place(8) turn(8) id(8)         the same of a deletion, by the place of its key (REC_PLACE)
  *   T dir(8)                         counter: nanoseconds since 1970 of the last change of a name in it
  *   N dir(8)                         counter: directories directly in it
  *   X ino(8) name                    extended attribute
  *   H ino(8) name(8)                 hard links: the inode of a file, that of another of its names
- *   G ino(8)                         file without a name that somebody has open: forgotten at its last close, or at a start
- *   Z content(8)                     a content that was published lazily and may be ahead of its pages after a power loss:
- *                                    its inode, and the inode's record before it
- *   J id                             job of the admin endpoint (JSON)
- *   S name                           format, ids, boots
+ *   G ino(8)                         file without a name that somebody has open: forgotten at its last close, or at a
+ * start Z content(8)                     a content that was published lazily and may be ahead of its pages after a
+ * power loss: its inode, and the inode's record before it J id                             job of the admin endpoint
+ * (JSON) S name                           format, ids, boots, turns
  *
  * Invariants (fsck checks each; "file" is any inode that is no directory):
  *   R1  dentry -> inode -> the same parent and name; every inode but the root is named by a dentry, is a removed tree
  *       that a tree record names, or a file that a G row names
- *   R2  a file is exactly one of: clean (loc HOME or KEY, version known, no persist record), dirty (loc NONE, one persist
- *       record), transient (loc NONE, no record; or loc KEY with a settle record while its object is being taken away)
- *   R3  loc KEY k  <=>  O[k] is MOVED by this inode; loc KEY has one settle record. loc HOME: O[home] has no owner part
- *   R4  O[k] GONE has a reap record (which waits while a live file at home k will overwrite it or shadows it)
- *   R5  a directory with an explicit prefix p: o[p] is MOVED by it, and it has one settle record
- *   R6  a file's content exists, is LIVE, owned by it, and its extents cover its size exactly (blob 0: a hole, zeros)
- *   R7  extents of a content that name another origin have an R and an r row there; an origin that extents name is never
- *       forgotten (a row may outlive what it was for: of a part that was replaced or left out; it goes with the origin)
- *   R8  all bytes of a dirty or transient content are in the page store
- *   R9  a content that is neither owned by an inode, nor an upload's, has a drop record
+ *   R2  a file is exactly one of: clean (loc HOME or KEY, version known, no persist record), dirty (loc NONE, one
+ * persist record), transient (loc NONE, no record; or loc KEY with a settle record while its object is being taken
+ * away) R3  loc KEY k  <=>  O[k] is MOVED by this inode; loc KEY has one settle record. loc HOME: O[home] has no owner
+ * part R4  O[k] GONE has a reap record (which waits while a live file at home k will overwrite it or shadows it) R5  a
+ * directory with an explicit prefix p: o[p] is MOVED by it, and it has one settle record R6  a file's content exists,
+ * is LIVE, owned by it, and its extents cover its size exactly (blob 0: a hole, zeros) R7  extents of a content that
+ * name another origin have an R and an r row there; an origin that extents name is never forgotten (a row may outlive
+ * what it was for: of a part that was replaced or left out; it goes with the origin) R8  all bytes of a dirty or
+ * transient content are in the page store R9  a content that is neither owned by an inode, nor an upload's, has a drop
+ * record R10 a record of a file or key that waits for its turn has REC_TURN in its due time, and the turn's row is
+ * there R11 a Y row of a directory alone has an order record; every other Y row has that row
  */
 #pragma once
 #include "kv/kv.h"
 
 enum { REC_INLINE = 4, REC_CHUNK = 512, REC_VERSION = 1, REC_EPOCHS = 4096 };
+/* A number for a place in the UFS, in Y keys instead of a directory's. */
+#define REC_PLACE (1ull << 63)
+/* In the due time of a record that waits for its turn: no lane but the one that keeps the order takes it. */
+#define REC_TURN (1ull << 62)
+
+/* When such a record falls due: at the same time, in its turn (0: in none). */
+static inline uint64_t rec_due(uint64_t due, uint64_t turn)
+{
+    return (due & ~REC_TURN) | (turn ? REC_TURN : 0);
+}
 
 enum rec_type { REC_FILE = 1, REC_DIR = 2, REC_SYMLINK = 3, REC_FIFO = 4, REC_SOCKET = 5, REC_CHAR = 6, REC_BLOCK = 7 };
 enum rec_loc { LOC_NONE, LOC_HOME, LOC_KEY };
@@ -69,6 +82,7 @@ struct inode {
     bool blind;        /* nobody has asked the UFS what lies at its home key (dirty and transient files only) */
     bool xattrs;       /* X rows exist */
     bool posix;        /* mode, uid and gid were given; else whoever shows them decides */
+    bool skipped;      /* transient because somebody released its directory from it */
     uint32_t mode, uid, gid, nlink;
     uint32_t rdev;        /* devices */
     uint64_t size, mtime_ms, ctime_ms, content;
@@ -80,11 +94,13 @@ struct inode {
     uint64_t persist_due; /* due time of its persist record (dirty) */
     uint64_t settle_due;  /* due time of its settle record (loc KEY; directory with explicit prefix) */
     uint64_t checked_ms;  /* when the UFS was last known to hold this version */
+    uint64_t turn;        /* its place in the order of publications, 0: none; and the directory that sees to it */
+    uint64_t turn_dir;
     enum rec_loc loc;
     char etag[72];
     char ver[96];         /* version of its UFS object (clean) */
     struct str name;      /* without the final '/' ; points into the record or the caller's memory */
-    struct str key;       /* loc KEY: the UFS key; directory: explicit prefix, ends in '/' */
+    struct str key; /* loc KEY: the UFS key; directory: explicit prefix, ends in '/'; outrun (order.c): its home */
 };
 
 struct extent {
@@ -127,6 +143,7 @@ struct owner {
     uint64_t gone_ms;     /* GONE: when */
     uint64_t content;     /* GONE: the content whose missing pages this object backs, 0: none */
     uint64_t reap_due;    /* GONE: its reap record, 0: none (a live file at home will overwrite it) */
+    uint64_t turn, turn_dir; /* GONE: as in struct inode */
     enum claim_kind claim;
     uint64_t boot, nonce; /* who claimed */
     uint64_t claim_ino;
@@ -145,13 +162,26 @@ enum queue_kind {
     Q_TREE = 'T',
     Q_UPLOAD = 'U', /* expiry of an upload */
     Q_ANSWER = 'W', /* expiry of a Complete's answer */
-    Q_RULES = 'C'   /* look below a directory for files that became persistable */
+    Q_RULES = 'C',  /* look below a directory for files that became persistable */
+    Q_ORDER = 'O'   /* directory whose publications are ordered: the next one */
 };
 struct queue_rec {
     uint64_t since_ms;
     uint32_t attempts;
     uint64_t bytes;    /* Q_BLOB: length; Q_PERSIST: size */
     struct str error;  /* last error, at most 200 bytes */
+};
+
+/* One ordered publication: of a file, or the deletion of a key. */
+struct turn {
+    uint64_t dir;   /* whose job does it; other directories only wait for it */
+    uint64_t top;   /* outermost directory that is ordered */
+    bool wide;      /* waits for all that is before it below top (deletions) */
+    uint64_t ino;   /* 0: of a key */
+    uint64_t place; /* the directory's place in the UFS (rec_place): what is deleted there is waited for, whichever
+                       directory it was in */
+    uint64_t mount;
+    struct str key;
 };
 
 struct upload {
@@ -200,6 +230,8 @@ void key_upload(struct buf *b, char kind, const unsigned char id[16]); /* U W, a
 void key_part(struct buf *b, const unsigned char id[16], unsigned part);
 void key_upload_index(struct buf *b, uint64_t bucket, struct str key, const unsigned char id[16]);
 void key_sys(struct buf *b, const char *name);
+void key_turns(struct buf *b, uint64_t dir);
+void key_turn(struct buf *b, uint64_t dir, uint64_t turn, uint64_t id);
 
 /* Values. enc_* append to b (cleared first); dec_*: 0, ERR_VERSION, ERR_CORRUPT; strings point into v. */
 void enc_dentry(struct buf *b, const struct dentry *d);
@@ -216,6 +248,8 @@ void enc_queue(struct buf *b, const struct queue_rec *q);
 int dec_queue(struct str v, struct queue_rec *ret);
 /* Taking a queue key apart: false when it is none. */
 bool dec_queue_key(struct str key, enum queue_kind *ret_kind, uint64_t *ret_due, uint64_t *ret_id, struct str *ret_key);
+void enc_turn(struct buf *b, const struct turn *t);
+int dec_turn(struct str v, struct turn *ret);
 void enc_upload(struct buf *b, const struct upload *u);
 int dec_upload(struct str v, const unsigned char id[16], struct upload *ret);
 void enc_part(struct buf *b, const struct part *p);

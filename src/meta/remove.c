@@ -226,9 +226,7 @@ static int remove_dir(struct kv_tx *tx, struct place *p, struct inode *i)
     return 0;
 }
 
-/* What the UFS holds below prefix belongs to a directory that was renamed away from here, or from above: nothing of the
- * removed one can have got there yet. */
-static int others_lie_there(struct kv_tx *tx, const struct place *p, const struct inode *i, struct str prefix, bool *ret)
+int tx_others_lie_there(struct kv_tx *tx, const struct place *p, const struct inode *i, struct str prefix, bool *ret)
 {
     struct owner o;
     *ret = false;
@@ -256,7 +254,7 @@ static int remove_tree(struct kv_tx *tx, struct place *p, struct inode *i)
     struct str prefix = i->key.n ? i->key : str_of(ident);
     if (i->key.n)
         tx_unqueue(tx, Q_SETTLE, i->settle_due, i->ino, STR(""));
-    TRY(others_lie_there(tx, p, i, prefix, &others));
+    TRY(tx_others_lie_there(tx, p, i, prefix, &others));
     TRY(tx_owner(tx, true, i->mount, prefix, &o));
     if (!others) {
         if (o.reap_due)
@@ -424,8 +422,10 @@ static int tree_file(struct kv_tx *tx, struct meta *m, const struct inode *i, st
         TRY(tx_owner(tx, false, i->mount, at, &o));
         gone = o.kind != OWNER_MOVED || o.ino == i->ino;
     }
-    if (gone)
+    if (gone) {
         TRY(tx_gone(tx, i->mount, at, i->ver, i->content, true));
+        TRY(tx_turn_key(tx, m, i->mount, at, NULL));
+    }
     return tx_file_end(tx, m, i, gone ? at : (struct str){0}, i->ver);
 }
 

@@ -153,7 +153,7 @@ static void change_fate(struct kv_tx *tx, const struct rename_arg *a, struct ino
         i->dirty = false;
         i->transient = true; /* with an object at loc KEY: its settle record takes that away, pages first */
     } else if (i->transient) {
-        i->transient = false;
+        i->transient = i->skipped = false;
         if (i->loc == LOC_NONE) {
             i->dirty = true;
             tx_persist_record(tx, i, clock_wall_ms());
@@ -194,13 +194,15 @@ static int leave_dir(struct kv_tx *tx, struct meta *m, struct end *e)
     struct owner o;
     TRY(check_through(tx, m, i->mount, str_of(e->home)));
     TRY(check_through(tx, m, i->mount, str_of(e->ident)));
-    bool markers = meta_caps(m, i->mount) & UFS_CAP_MARKERS;
-    if (i->explicit_dir && (markers || i->loc == LOC_NONE)) { /* the marker is made anew at the new place */
+    bool markers = meta_caps(m, i->mount) & UFS_CAP_MARKERS, others = false;
+    if (!i->key.n)
+        TRY(tx_others_lie_there(tx, &e->p, i, str_of(e->ident), &others));
+    if (i->explicit_dir && (markers || others || i->loc == LOC_NONE)) { /* the marker is made anew at the new place */
         TRY(tx_marker_moves(tx, i, str_of(e->home), str_of(e->ident)));
         i->dirty = true;
         tx_persist_record(tx, i, clock_wall_ms());
     }
-    if (i->key.n)
+    if (i->key.n || others) /* others: nothing to move, and the prefix stays whose it is */
         return 0;
     TRY(tx_owner(tx, true, i->mount, str_of(e->ident), &o));
     /* Where a tree was removed shortly before, gone_ms and its reap stay in the row beside the new owner. */
@@ -296,6 +298,9 @@ static int move_one(struct kv_tx *tx, struct rename_arg *a, struct end *from, st
         TRY(arrive_file(tx, a, &from->i, to, blind));
         change_fate(tx, a, &from->i);
     }
+    TRY(tx_turn(tx, a->m, &from->i, &to->p, &from->p));
+    if (from->i.type != REC_DIR)
+        TRY(tx_turn_key(tx, a->m, from->i.mount, str_of(from->home), NULL));
     return place_at(tx, &from->i, to);
 }
 

@@ -19,6 +19,7 @@ struct rules {
     struct rule fallback;
     struct rule *rule;
     size_t n;
+    bool ordered; /* some rule asks for an order */
     char *text; /* as it was set */
 };
 
@@ -55,6 +56,7 @@ static void rules_use(struct meta *m, struct rules *r)
     lock_take(&m->lock);
     struct rules *old = m->rules;
     m->rules = r;
+    atomic_store(&m->ordered, r->ordered);
     lock_drop(&m->lock);
     rules_put(old);
 }
@@ -92,6 +94,15 @@ static int parse_policy(struct meta *m, json_t *rule, const char *where, int lin
                    line, where, p ? ", not " : "", p ? p : "");
 }
 
+static int parse_ordered(json_t *v, const char *where, int line, struct meta_rule *rule)
+{
+    if (v && !json_is_boolean(v))
+        return err_set(ERR_INVALID, "line %d: %s: orderedPublication must be true or false", line, where);
+    if (v)
+        rule->ordered = json_is_true(v);
+    return 0;
+}
+
 static int parse_rule(struct meta *m, json_t *j, const char *where, int line, struct rule *r)
 {
     if (!json_is_object(j))
@@ -107,6 +118,8 @@ static int parse_rule(struct meta *m, json_t *j, const char *where, int line, st
             return err_set(ERR_INVALID, "line %d: %s: writeReplicas must be a whole number from 1 to 16", line, where);
         r->rule.replicas = (unsigned)v;
     }
+    TRY(parse_ordered(json_object_get(j, "orderedPublication"), where, line, &r->rule));
+    TRY(parse_ordered(json_object_get(props, "orderedPublication"), where, line, &r->rule));
     r->json = json_dumps(j, JSON_INDENT(2));
     return 0;
 }
@@ -169,7 +182,7 @@ static int rules_parse(struct meta *m, struct str text, struct rules **ret)
         return err_set(ERR_INVALID, "line %d, column %d: %s", e.line, e.column, e.text);
     struct rules *r = calloc(1, sizeof *r);
     atomic_init(&r->refs, 1);
-    r->fallback.rule = (struct meta_rule){META_WRITE_THROUGH, 1};
+    r->fallback.rule = (struct meta_rule){META_WRITE_THROUGH, 1, false};
     int rc = json_is_object(doc) ? parse_doc(m, doc, text, r) : err_set(ERR_INVALID, "line 1: must be a JSON object");
     json_decref(doc);
     if (rc < 0) {
@@ -177,6 +190,9 @@ static int rules_parse(struct meta *m, struct str text, struct rules **ret)
         return rc;
     }
     r->text = str_dup(text);
+    r->ordered = r->fallback.rule.ordered;
+    for (size_t i = 0; i < r->n; i++)
+        r->ordered |= r->rule[i].rule.ordered;
     *ret = r;
     return 0;
 }
@@ -301,6 +317,7 @@ int rules_open(struct meta *m)
     if (rc < 0)
         return rc;
     m->rules = r;
+    atomic_store(&m->ordered, r->ordered);
     return 0;
 }
 

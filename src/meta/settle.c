@@ -32,8 +32,8 @@ static void move_record(struct kv_tx *tx, struct inode *i, const struct meta_ite
     if (code)
         q.error = str_of(error);
     tx_unqueue(tx, Q_SETTLE, i->settle_due, i->ino, STR(""));
-    i->settle_due = due;
-    tx_queue(tx, Q_SETTLE, due, i->ino, STR(""), &q);
+    i->settle_due = rec_due(due, i->turn);
+    tx_queue(tx, Q_SETTLE, i->settle_due, i->ino, STR(""), &q);
     tx_put_inode(tx, i);
 }
 
@@ -83,6 +83,7 @@ static int already_home(struct kv_tx *tx, struct inode *i)
     i->loc = LOC_HOME;
     i->key = STR("");
     i->settle_due = 0;
+    i->turn = i->turn_dir = 0;
     tx_put_inode(tx, i);
     return 0;
 }
@@ -128,7 +129,7 @@ static int claim_dst(struct kv_tx *tx, struct settle_arg *a, struct inode *i, co
         TRY(tx_owner(tx, false, i->mount, str_of(s->dst), &o));
         r = 0;
     } else if (r == ERR_DIRTY) {
-        TRY(tx_hurry(tx, blocker));
+        TRY(tx_hurry(tx, blocker, i->turn));
         r = ERR_BUSY;
     }
     if (r == ERR_BUSY) {
@@ -166,6 +167,7 @@ static int claim_file(struct kv_tx *tx, struct settle_arg *a, struct inode *i, c
         return already_home(tx, i);
     if (str_eq(str_of(home), i->key)) { /* it is where it belongs; its directory is not yet, and is waited for */
         s->go = META_LATER;
+        i->turn = i->turn_dir = 0; /* it is seen there already */
         move_record(tx, i, &s->item, clock_wall_ms() + DIR_WAIT_MS, 0, NULL);
         return 0;
     }
@@ -285,6 +287,11 @@ static int claim_tx(struct kv_tx *tx, void *arg)
         tx_unqueue(tx, Q_SETTLE, s->item.due, s->item.id, STR(""));
         return 0;
     }
+    if (tx_out_of_turn(&i, &s->item)) {
+        s->go = META_LATER;
+        move_record(tx, &i, &s->item, s->item.due, 0, NULL);
+        return 0;
+    }
     s->mount = i.mount;
     s->ino = i.ino;
     s->content = i.content;
@@ -332,7 +339,7 @@ int meta_settle_intend(struct meta *m, struct meta_settle *s, const char *ver)
 
 /* ---- switch ---- */
 
-static int switch_file(struct kv_tx *tx, struct meta_settle *s, struct inode *i, struct owner *o)
+static int switch_file(struct kv_tx *tx, struct meta *m, struct meta_settle *s, struct inode *i, struct owner *o)
 {
     char home[META_KEY_MAX + 8] = "", ident[META_KEY_MAX + 8] = "";
     int r = home_of(tx, i, home, ident);
@@ -357,6 +364,9 @@ static int switch_file(struct kv_tx *tx, struct meta_settle *s, struct inode *i,
     }
     tx_put_owner(tx, false, s->mount, str_of(s->dst), &now);
     TRY(tx_gone(tx, s->mount, str_of(s->src), s->ver, 0, true));
+    if (i->turn)
+        TRY(tx_turn_key(tx, m, s->mount, str_of(s->src), i));
+    TRY(tx_turn_keep(tx, i));
     tx_put_inode(tx, i);
     return 0;
 }
@@ -378,6 +388,7 @@ static int take_away(struct kv_tx *tx, struct meta_settle *s, struct inode *i)
     i->key = STR("");
     i->ver[0] = 0;
     i->settle_due = 0;
+    i->turn = i->turn_dir = 0;
     tx_put_inode(tx, i);
     TRY(tx_content(tx, i->content, &c));
     c.back = BACK_NONE;
@@ -429,6 +440,7 @@ static int switch_dir(struct kv_tx *tx, struct meta_settle *s, struct inode *i)
         i->settle_due = clock_wall_ms();
         tx_queue(tx, Q_SETTLE, i->settle_due, i->ino, STR(""), &s->item.rec);
     }
+    TRY(tx_turn_keep(tx, i));
     tx_put_inode(tx, i);
     return set_dentry_prefix(tx, i);
 }
@@ -480,7 +492,7 @@ static int switch_tx(struct kv_tx *tx, void *arg)
     TRY(tx_owner(tx, false, s->mount, str_of(s->dst), &o));
     if (o.claim == CLAIM_NONE || o.nonce != s->nonce)
         return 0;
-    return same ? switch_file(tx, s, &i, &o) : copy_is_nobodys(tx, s, &o);
+    return same ? switch_file(tx, a->m, s, &i, &o) : copy_is_nobodys(tx, s, &o);
 }
 
 int meta_settle_switch(struct meta *m, struct meta_settle *s)
@@ -543,8 +555,9 @@ int meta_settle_giveup(struct meta *m, struct meta_settle *s, bool unknown, uint
 
 /* ---- push ---- */
 
-static int push_file(struct kv_tx *tx, struct meta_settle *s, struct inode *i)
+static int push_file(struct kv_tx *tx, const struct settle_arg *a, const struct inode *dir, struct inode *i)
 {
+    const struct meta_settle *s = a->s;
     struct buf key AUTO_BUF = {0};
     struct owner o;
     buf_putz(&key, s->src);
@@ -560,12 +573,14 @@ static int push_file(struct kv_tx *tx, struct meta_settle *s, struct inode *i)
     i->settle_due = clock_wall_ms();
     struct queue_rec q = {.since_ms = s->since_ms, .bytes = i->size};
     tx_queue(tx, Q_SETTLE, i->settle_due, i->ino, STR(""), &q);
+    TRY(tx_turn_child(tx, a->m, dir, i));
     tx_put_inode(tx, i);
     return 0;
 }
 
-static int push_dir(struct kv_tx *tx, struct meta_settle *s, struct inode *i)
+static int push_dir(struct kv_tx *tx, const struct settle_arg *a, const struct inode *dir, struct inode *i)
 {
+    const struct meta_settle *s = a->s;
     struct buf key AUTO_BUF = {0};
     struct owner o;
     if (i->key.n)
@@ -586,6 +601,7 @@ static int push_dir(struct kv_tx *tx, struct meta_settle *s, struct inode *i)
     i->settle_due = clock_wall_ms();
     struct queue_rec q = {.since_ms = s->since_ms};
     tx_queue(tx, Q_SETTLE, i->settle_due, i->ino, STR(""), &q);
+    TRY(tx_turn_child(tx, a->m, dir, i));
     tx_put_inode(tx, i);
     return set_dentry_prefix(tx, i);
 }
@@ -596,6 +612,7 @@ static int push_end(struct kv_tx *tx, struct meta_settle *s, struct inode *dir)
     TRY(tx_prefix_release(tx, s->mount, str_of(s->src)));
     dir->key = STR("");
     dir->settle_due = 0;
+    dir->turn = dir->turn_dir = 0;
     if (dir->explicit_dir && dir->loc == LOC_HOME) { /* dir UFS: the directory itself stayed behind */
         TRY(tx_marker_moves(tx, dir, str_of(s->src), str_of(s->src)));
         dir->dirty = true;
@@ -626,7 +643,7 @@ static int push_tx(struct kv_tx *tx, void *arg)
         struct dentry d;
         TRY(dec_dentry(rows.row[k].value, &d));
         TRY(tx_inode(tx, d.ino, &i));
-        TRY(i.type == REC_DIR ? push_dir(tx, s, &i) : push_file(tx, s, &i));
+        TRY(i.type == REC_DIR ? push_dir(tx, a, &dir, &i) : push_file(tx, a, &dir, &i));
     }
     a->more = rows.more;
     if (!a->more)

@@ -32,6 +32,7 @@ static int to_dirty(struct kv_tx *tx, struct meta_settle *s, struct inode *i)
     /* since when the name is the file's: what somebody else put at home after that is another conflict */
     struct queue_rec q = {.since_ms = s->since_ms, .bytes = i->size};
     tx_queue(tx, Q_PERSIST, i->persist_due, i->ino, STR(""), &q);
+    TRY(tx_turn_keep(tx, i));
     tx_put_inode(tx, i);
     TRY(tx_content(tx, i->content, &c));
     c.back = BACK_NONE;

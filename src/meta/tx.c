@@ -305,6 +305,7 @@ static void make_gone(struct kv_tx *tx, uint64_t mount, struct str key, struct o
                       uint64_t content, bool reap)
 {
     drop_reap_record(tx, mount, key, o);
+    o->turn = o->turn_dir = 0;
     o->kind = OWNER_GONE;
     o->ino = 0;
     o->gone_ms = clock_wall_ms();
@@ -340,7 +341,7 @@ int tx_reap_if_gone(struct kv_tx *tx, uint64_t mount, struct str key)
 {
     struct owner o;
     TRY(tx_owner(tx, false, mount, key, &o));
-    if (o.kind != OWNER_GONE || (o.reap_due && o.reap_due <= clock_wall_ms()))
+    if (o.kind != OWNER_GONE || o.turn || (o.reap_due && o.reap_due <= clock_wall_ms()))
         return 0;
     drop_reap_record(tx, mount, key, &o);
     o.reap_due = clock_wall_ms();
@@ -396,11 +397,26 @@ static int forget_shadowed(struct kv_tx *tx, const struct inode *i, struct str h
     return 0;
 }
 
+/* It is sent first, and its object deleted in its turn. */
+static int outrun_goes(struct kv_tx *tx, struct meta *m, const struct inode *i, struct str home)
+{
+    struct owner o;
+    TRY(forget_shadowed(tx, i, home));
+    TRY(tx_owner(tx, false, i->mount, home, &o));
+    if (o.kind == OWNER_NONE)
+        TRY(tx_gone(tx, i->mount, home, "", 0, true));
+    return tx_turn_key(tx, m, i->mount, home, NULL);
+}
+
 int tx_forget_file(struct kv_tx *tx, struct meta *m, const struct inode *i, const struct place *p, bool overwritten)
 {
     char home_z[META_KEY_MAX + 8], ident_z[META_KEY_MAX + 8];
     TRY(place_keys(p, home_z, ident_z));
     struct str home = str_of(home_z), backing = {0};
+    bool outrun;
+    TRY(tx_outrun(tx, m, i, home, &outrun));
+    if (outrun)
+        return overwritten ? 0 : outrun_goes(tx, m, i, home);
     if (i->dirty)
         tx_unqueue(tx, Q_PERSIST, i->persist_due, i->ino, STR(""));
     if (i->loc != LOC_NONE)
@@ -409,6 +425,10 @@ int tx_forget_file(struct kv_tx *tx, struct meta *m, const struct inode *i, cons
         TRY(forget_shadowed(tx, i, home));
     if (i->loc != LOC_HOME && strcmp(home_z, ident_z)) /* where the directory lay before nothing comes to replace it */
         TRY(tx_reap_if_gone(tx, i->mount, str_of(ident_z)));
+    if (i->loc != LOC_NONE)
+        TRY(tx_turn_key(tx, m, i->mount, backing, NULL));
+    if (!overwritten)
+        TRY(tx_turn_key(tx, m, i->mount, home, NULL));
     return tx_file_end(tx, m, i, backing, i->ver);
 }
 
@@ -424,6 +444,7 @@ static int keep_for_openers(struct kv_tx *tx, const struct inode *i, struct str 
     o.key = STR("");
     o.ver[0] = 0;
     o.persist_due = o.settle_due = 0;
+    o.turn = o.turn_dir = 0;
     o.ctime_ms = clock_wall_ms();
     tx_put_inode(tx, &o);
     key_id(&k, 'G', i->ino);
@@ -444,7 +465,7 @@ static int keep_for_openers(struct kv_tx *tx, const struct inode *i, struct str 
 int tx_file_end(struct kv_tx *tx, struct meta *m, const struct inode *i, struct str backing, const char *ver)
 {
     bool moved;
-    TRY(tx_link_promote(tx, i, backing, ver, &moved));
+    TRY(tx_link_promote(tx, m, i, backing, ver, &moved));
     if (moved)
         return 0;
     if (i->link_of)
@@ -460,7 +481,7 @@ void tx_persist_record(struct kv_tx *tx, struct inode *i, uint64_t due_ms)
 {
     struct queue_rec q = {.since_ms = clock_wall_ms(), .bytes = i->size};
     i->persist_due = due_ms;
-    tx_queue(tx, Q_PERSIST, due_ms, i->ino, STR(""), &q);
+    tx_queue(tx, Q_PERSIST, i->persist_due, i->ino, STR(""), &q);
 }
 
 int tx_prefix_release(struct kv_tx *tx, uint64_t mount, struct str prefix)

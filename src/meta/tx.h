@@ -33,6 +33,7 @@ struct meta {
     struct meta_mount **mount; /* sorted by nothing: a handful */
     size_t mount_n;
     struct rules *rules;       /* replaced as a whole; references counted */
+    atomic_bool ordered;       /* some rule asks for an order */
     uint64_t boot, boot_ms;
     char cluster[40];          /* who we are to other clusters: made once, kept in the metadata */
     uint64_t deadline_ms, sync_ms;
@@ -123,10 +124,11 @@ struct link_change {
 };
 int link_change_prepare(struct meta *m, uint64_t ino, struct link_change *l);
 /* A file's content or attributes changed: its other names follow. ERR_NOT_CACHED: it has more of them than ids. */
-int tx_links_follow(struct kv_tx *tx, const struct inode *file, const struct link_change *l);
+int tx_links_follow(struct kv_tx *tx, struct meta *m, const struct inode *file, const struct link_change *l);
 int tx_links(struct kv_tx *tx, uint64_t file, uint64_t *ret, size_t max, size_t *ret_n);
 int tx_link_detach(struct kv_tx *tx, const struct inode *name);
-int tx_link_promote(struct kv_tx *tx, const struct inode *file, struct str backing, const char *ver, bool *ret_done);
+int tx_link_promote(struct kv_tx *tx, struct meta *m, const struct inode *file, struct str backing, const char *ver,
+                    bool *ret_done);
 
 /* Is the UFS at this key hidden from the namespace path by an owner row (its own, or of a prefix that is not one of the
  * directories walked)? */
@@ -173,6 +175,30 @@ int tx_dir_empty_without(struct kv_tx *tx, uint64_t dir, struct str name, bool *
 
 /* A file's persist record, made or moved. */
 void tx_persist_record(struct kv_tx *tx, struct inode *i, uint64_t due_ms);
+
+/* Ordered publication: see order.c. i was changed, given other bytes or moved, has its queue records, and is about to
+ * be put: it takes a new turn where its path asks for it, and its records follow. at: its place (NULL: climbed to);
+ * from: the place it was moved from, NULL none. */
+int tx_turn(struct kv_tx *tx, struct meta *m, struct inode *i, const struct place *at, const struct place *from);
+/* The same for a change that is no new publication: the records follow the turn it has. */
+int tx_turn_keep(struct kv_tx *tx, struct inode *i);
+/* A directory that was moved gives its turn to what lies in it: each child is moved by itself now. */
+int tx_turn_child(struct kv_tx *tx, struct meta *m, const struct inode *dir, struct inode *i);
+/* The object at this key is to be deleted now, if its row says so: with a new turn, or with that of i, whose move that
+ * is. */
+int tx_turn_key(struct kv_tx *tx, struct meta *m, uint64_t mount, struct str key, const struct inode *i);
+/* The record came up in a lane that does not keep the order. */
+bool tx_out_of_turn(const struct inode *i, const struct meta_item *it);
+/* i loses its name to another file, or is deleted. *ret: it is kept without one, to be sent first; its record stays. */
+int tx_outrun(struct kv_tx *tx, struct meta *m, const struct inode *i, struct str home, bool *ret);
+bool is_outrun(const struct inode *i);
+/* Does the file that has this key as its home wait behind the turn, or the deletion of what lies there? */
+int tx_turn_behind(struct kv_tx *tx, uint64_t mount, struct str key, uint64_t turn, bool *ret);
+int tx_outrun_end(struct kv_tx *tx, const struct inode *i);
+/* The due time of the directory's order record; ERR_NOT_FOUND: it has none. */
+int tx_order_head(struct kv_tx *tx, uint64_t dir, uint64_t *ret);
+/* The order record of a directory moves from due to to; *ret: it is there. */
+int tx_order_due(struct kv_tx *tx, uint64_t dir, uint64_t due, uint64_t to, bool *ret);
 unsigned meta_caps(struct meta *m, uint64_t mount);
 int meta_update(struct meta *m, kv_fn *fn, void *arg); /* KV_SYNC */
 /* For an fn that finds that what its caller saw before is not true any more. It says ERR_STALE, which comes out as
@@ -218,6 +244,9 @@ int tx_marker_gone(struct kv_tx *tx, struct inode *i, struct str home, struct st
  * it is: its content would be lost. It appears under the old name. */
 int tx_marker_moves(struct kv_tx *tx, struct inode *i, struct str home, struct str ident);
 
+/* Does what the UFS holds below prefix belong to a directory that was renamed away from here, or from above? Then
+ * nothing of i, which is there now, can have got there yet. */
+int tx_others_lie_there(struct kv_tx *tx, const struct place *p, const struct inode *i, struct str prefix, bool *ret);
 /* A directory does not own this prefix any more; what was removed below it earlier stays hidden until it is reaped. */
 int tx_prefix_release(struct kv_tx *tx, uint64_t mount, struct str prefix);
 bool file_is_open(struct meta *m, uint64_t ino);
@@ -241,7 +270,9 @@ int fence_take(struct meta *m, struct ufs *u, const char *uri);
 void fence_drop(struct meta *m, struct ufs *u);
 /* Objects were renamed to this prefix for a directory that is gone. */
 int tx_prefix_arrived_dead(struct kv_tx *tx, uint64_t mount, struct str prefix);
-int tx_hurry(struct kv_tx *tx, uint64_t ino); /* the settle record of a blocker falls due now */
+/* The settle record of a blocker falls due now. turn: of what it blocks; a blocker with a later one gives its own up.
+ */
+int tx_hurry(struct kv_tx *tx, uint64_t ino, uint64_t turn);
 /* The claim on the key a file was to be copied to is given back; unknown: a request may still take effect there, it is kept
  * until none can. */
 int tx_settle_unclaim(struct kv_tx *tx, struct meta *m, const struct meta_settle *s, bool unknown);

@@ -19,10 +19,11 @@ static const struct job jobs[] = {
     {PERSIST_ORPHAN, Q_UPLOAD, 1, 0, 1, false, run_orphan, 0},
     {PERSIST_ORPHAN, Q_ANSWER, 64, 0, 1, false, run_answer, 0},
     {PERSIST_RULES, Q_RULES, 1, 0, 1, false, run_rules, 50},
+    {PERSIST_ORDER, Q_ORDER, 1, 0, 8, true, run_order, 0},
 };
 enum { JOBS = sizeof jobs / sizeof *jobs };
 
-static const char *const kind_name[] = {"upload", "settle", "reap", "drop", "tree", "orphan", "walk", "rules"};
+static const char *const kind_name[] = {"upload", "settle", "reap", "drop", "tree", "orphan", "walk", "rules", "order"};
 
 const char *persist_kind_name(enum persist_kind k)
 {
@@ -192,16 +193,12 @@ static void run_batch(struct lane *l, struct meta_item *it, size_t n)
     }
 }
 
-/* Of the idle workers one, the scout, wakes at the next due time; the others only when they are signalled, so that a
- * lane costs nothing while it is idle. */
+/* Of the idle workers one, the scout, wakes at the next due time, or another one that learns of an earlier time; the
+ * others only when they are signalled, so that a lane costs nothing while it is idle. */
 static void wait_for_work(struct lane *l, int err)
 {
     uint64_t now = clock_wall_ms(), wait = IDLE_MS;
-    if (l->scout || l->fetching) {
-        cond_wait(&l->wake, &l->lock);
-        return;
-    }
-    if (l->kicked && !err)
+    if (l->kicked && !err && !l->fetching)
         return;
     if (!err && l->next_due != UINT64_MAX)
         wait = l->next_due > now ? l->next_due - now : 1;
@@ -209,9 +206,14 @@ static void wait_for_work(struct lane *l, int err)
         wait = IDLE_MS;
     if (err)
         wait = 200;
-    l->scout = true;
+    if (l->fetching || (l->scouts && l->scout_ms > now && l->scout_ms <= now + wait)) {
+        cond_wait(&l->wake, &l->lock);
+        return;
+    }
+    l->scouts++;
+    l->scout_ms = now + wait;
     cond_wait_until(&l->wake, &l->lock, clock_mono_ns() + wait * 1000000ull);
-    l->scout = false;
+    l->scouts--;
 }
 
 static void *lane_thread(void *arg)
@@ -230,7 +232,7 @@ static void *lane_thread(void *arg)
             wait_for_work(l, err);
             continue;
         }
-        if (l->next < l->ready.n || l->kicked || !l->scout)
+        if (l->next < l->ready.n || l->kicked || !l->scouts)
             pthread_cond_signal(&l->wake); /* the rest, or the watch, is another's */
         lock_drop(&l->lock);
         run_batch(l, it, n);
@@ -251,7 +253,8 @@ static void on_queue(void *arg, int kind)
     struct persist *p = arg;
     for (size_t i = 0; i < p->lanes; i++) {
         struct lane *l = &p->lane[i];
-        if (kind && (int)l->job->queue != kind && !(kind == Q_DROP && l->job->queue == Q_BLOB))
+        bool order = l->job->queue == Q_ORDER && meta_ordered(p->meta);
+        if (kind && (int)l->job->queue != kind && !(kind == Q_DROP && l->job->queue == Q_BLOB) && !order)
             continue;
         if (kind && (atomic_load(&l->kicked) || (l->job->pausable && atomic_load(&p->paused))))
             continue;
@@ -331,12 +334,12 @@ static void *prober_thread(void *arg)
     return NULL;
 }
 
-static void kick_queue(struct persist *p, enum queue_kind kind)
+static void kick_range(struct persist *p, enum queue_kind kind, uint64_t from, uint64_t to)
 {
     struct meta_items items = {0};
-    uint64_t now = clock_wall_ms(), from = now + 1;
+    uint64_t now = clock_wall_ms();
     for (;;) {
-        if (meta_queue(p->meta, kind, from, UINT64_MAX - 1, 256, &items) < 0 || !items.n)
+        if (meta_queue(p->meta, kind, from, to, 256, &items) < 0 || !items.n)
             break;
         for (size_t i = 0; i < items.n; i++)
             meta_requeue(p->meta, &items.item[i], now, 0, NULL);
@@ -347,11 +350,20 @@ static void kick_queue(struct persist *p, enum queue_kind kind)
     meta_items_done(&items);
 }
 
+/* What waits for its turn keeps waiting for that. */
+static void kick_queue(struct persist *p, enum queue_kind kind)
+{
+    uint64_t now = clock_wall_ms();
+    kick_range(p, kind, now + 1, REC_TURN - 1);
+    kick_range(p, kind, rec_due(now + 1, 1), UINT64_MAX - 1);
+}
+
 void persist_kick(struct persist *p)
 {
     kick_queue(p, Q_PERSIST);
     kick_queue(p, Q_SETTLE);
     kick_queue(p, Q_REAP);
+    kick_queue(p, Q_ORDER);
     on_queue(p, 0);
 }
 
@@ -407,6 +419,8 @@ int persist_new(const struct persist_options *o, struct persist **ret)
     lock_init(&p->lock, RANK_PERSIST);
     cond_init(&p->wake);
     p->down = map_new();
+    p->stopped = map_new();
+    p->turns = map_new();
     struct data_options d = {
         .meta = o->meta, .pages = o->pages, .page_size = o->conf ? (uint32_t)conf_size(o->conf, PROP_PAGE_SIZE) : 0};
     d.reader_hold_ms = o->conf ? conf_ms(o->conf, PROP_READER_HOLD) : 600000;
@@ -490,6 +504,8 @@ struct persist *persist_free(struct persist *p)
     }
     free(p->lane);
     map_free(p->down);
+    map_free(p->stopped);
+    map_free(p->turns);
     data_free(p->data);
     pthread_cond_destroy(&p->wake);
     lock_done(&p->lock);
@@ -574,16 +590,21 @@ static int tell(struct persist *p, const struct meta_item *it, const char *kind,
                              .ino = it->id,
                              .size = it->rec.bytes,
                              .since_ms = it->rec.since_ms,
-                             .due_ms = it->due,
+                             .due_ms = rec_due(it->due, 0),
                              .attempts = it->rec.attempts,
                              .running = running,
                              .error = it->rec.error,
-                             .kind = kind};
+                             .kind = kind,
+                             .in_order = it->due & REC_TURN};
     return fn(arg, &x);
 }
 
 static bool runs_now(struct persist *p, const struct meta_item *it)
 {
+    if (it->due & REC_TURN) {
+        LOCKED(&p->lock);
+        return map_get(p->turns, map_key64(&it->id)) != NULL;
+    }
     for (size_t i = 0; i < p->lanes; i++) {
         struct lane *l = &p->lane[i];
         if (l->job->queue != it->kind)
@@ -627,14 +648,15 @@ int persist_stat(struct persist *p, struct str path, struct persist_item *ret, s
                                      .ino = f.i.ino,
                                      .size = f.i.size,
                                      .since_ms = it.rec.since_ms,
-                                     .due_ms = it.due,
+                                     .due_ms = rec_due(it.due, 0),
+                                     .in_order = it.due & REC_TURN,
                                      .attempts = it.rec.attempts,
                                      .running = it.kind ? runs_now(p, &it) : false,
                                      .error = it.rec.error,
                                      .kind = it.kind == Q_SETTLE ? "settle"
                                              : it.kind           ? "persist"
                                                                  : ""};
-        *ret_state = f.i.transient ? "TRANSIENT" : f.i.dirty ? "NOT_PERSISTED" : "PERSISTED";
+        *ret_state = f.i.skipped ? "SKIPPED" : f.i.transient ? "TRANSIENT" : f.i.dirty ? "NOT_PERSISTED" : "PERSISTED";
     }
     meta_found_done(&f);
     return r;
@@ -655,5 +677,6 @@ void persist_figures(struct persist *p, struct persist_figures *ret)
     ret->reaped = atomic_load(&p->reaped);
     ret->dropped = atomic_load(&p->dropped);
     ret->orphans = atomic_load(&p->orphans);
+    ret->skipped = atomic_load(&p->skipped);
     ret->running = atomic_load(&p->running);
 }

@@ -10,9 +10,11 @@
  *   orphan   expired uploads and abandoned writes
  *   walk     what the page store found at start
  *   rules    files that became persistable by a change of rules or by a rename
+ *   order    where the path configuration asks for it: the first three, one directory at a time, in the order of
+ * commits
  *
- * Each job is straight-line code that a crash may end anywhere: the record stays until the job's last transaction. Only a
- * bounded active set is in memory. Threads: all calls from any thread.
+ * Each job is straight-line code that a crash may end anywhere: the record stays until the job's last transaction. Only
+ * a bounded active set is in memory. Threads: all calls from any thread.
  */
 #pragma once
 #include "base/buf.h"
@@ -41,6 +43,7 @@ enum persist_kind {
     PERSIST_ORPHAN,
     PERSIST_WALK,
     PERSIST_RULES,
+    PERSIST_ORDER,
     PERSIST_KINDS
 };
 const char *persist_kind_name(enum persist_kind k);
@@ -61,13 +64,30 @@ struct persist_item {
     bool running;
     struct str error;  /* the last one, or "" */
     const char *kind;  /* "persist" or "settle" */
+    bool in_order;     /* waits for its turn in its directory */
 };
 /* Pending and running items, oldest first, after the given ino (0: from the start). */
 int persist_list(struct persist *p, size_t limit, int (*fn)(void *arg, const struct persist_item *it), void *arg);
-/* One path ("/bucket/key"). State text: PERSISTED, NOT_PERSISTED, TRANSIENT. */
+/* One path ("/bucket/key"). State text: PERSISTED, NOT_PERSISTED, TRANSIENT,
+ * SKIPPED. */
 int persist_stat(struct persist *p, struct str path, struct persist_item *ret, struct buf *ret_text, const char **ret_state);
 /* Retry everything due now (after an outage was mended). */
 void persist_kick(struct persist *p);
+
+/* Directories whose publications are ordered and wait, up to limit (0: 1,000), stopped ones only where asked. */
+struct persist_order {
+    struct str dir, path, error; /* path: what stands first; error: why it failed last, or "" */
+    uint64_t since_ms, waiting;  /* waiting: it and those behind it, counted up to 16,384 */
+    unsigned attempts;
+    bool stopped; /* it has failed three times, and nothing behind it goes on before it is sent or skipped */
+    bool deletes; /* it is a deletion */
+};
+int persist_orders(struct persist *p, size_t limit, bool stopped, int (*fn)(void *arg, const struct persist_order *o),
+                   void *arg);
+void persist_order_counts(struct persist *p, uint64_t *ret_waiting, uint64_t *ret_stopped);
+/* Release a directory from what waits at path; *ret_text: what became of it, for people. ERR_NOT_FOUND: nothing waits
+ * there. */
+int persist_skip(struct persist *p, struct str path, const char **ret_text);
 
 /* Did the UFS of this mount not answer when it was last sent something? It is probed until it does. */
 bool persist_mount_away(struct persist *p, uint64_t mount);
@@ -78,5 +98,6 @@ struct persist_figures {
     uint64_t readers_cut;     /* whose object went before they had read it, for lack of room */
     uint64_t conflicts, lost; /* lost: of them files whose content was here no more */
     uint64_t settled, reaped, dropped, orphans, running;
+    uint64_t skipped;
 };
 void persist_figures(struct persist *p, struct persist_figures *ret);

@@ -42,7 +42,9 @@ struct lane {
     uint64_t next_due;           /* wall ms of the next record in the KV */
     uint64_t from;               /* nothing due before this is left (but what runs) */
     uint64_t full_scan_ns, linger_ns;
-    bool fetching, scout;
+    bool fetching;
+    unsigned scouts; /* idle workers that wake by themselves; the soonest at scout_ms, wall clock */
+    uint64_t scout_ms;
     atomic_bool kicked;
     pthread_t *thread;
     size_t threads;
@@ -63,11 +65,13 @@ struct persist {
     pthread_cond_t wake;
     bool disk_failed[64];        /* as the log was told; the prober's own */
     struct map *down;            /* mount id -> (void *)1: its UFS did not answer lately */
-    atomic_uint_fast64_t uploaded_files, uploaded_bytes, upload_retries, upload_failures, conflicts, lost, settled, reaped, dropped,
-        orphans, running;
+    struct map *stopped;         /* directory -> (void *)1: its order stands still, as the log was told */
+    struct map *turns;           /* inode -> (void *)1: it is published in its turn at this moment */
+    atomic_uint_fast64_t uploaded_files, uploaded_bytes, upload_retries, upload_failures, conflicts, lost, settled,
+        reaped, dropped, orphans, running, skipped;
 };
 
-job_fn run_upload, run_settle, run_reap, run_prefix, run_drop, run_tree, run_orphan, run_answer, run_rules;
+job_fn run_upload, run_settle, run_reap, run_prefix, run_drop, run_tree, run_orphan, run_answer, run_rules, run_order;
 int run_walk(struct persist *p, bool *ret_did);
 /* Blobs that nothing names and that are older than the orphan timeout go; pages that are persisted and still pinned are
  * unpinned. What a crash of a job between two steps leaves behind while the process lives on. */

@@ -142,6 +142,22 @@ static void send_item(struct persist *p, struct meta_persist *m, struct meta_mou
         note_failure(p, m, r);
 }
 
+/* In an order nothing is sent behind what was not, or what was changed since it was found to be next. */
+static void send_batch(struct persist *p, struct meta_persist *m, size_t n, struct meta_mount **mt, struct ufs **u,
+                       bool *held)
+{
+    bool stopped = false;
+    for (size_t i = 0; i < n; i++) {
+        if (stopped && m[i].go == META_GO) {
+            m[i].code = ERR_STALE;
+            m[i].unsent = true;
+            continue;
+        }
+        send_item(p, &m[i], mt, u, &held[i]);
+        stopped = m[i].item.in_turn && (m[i].code || m[i].go != META_GO);
+    }
+}
+
 /* What a directory UFS has taken is on its disk before anybody says persisted. */
 static void sync_batch(struct persist *p, struct meta_persist *m, size_t n)
 {
@@ -195,8 +211,7 @@ int run_upload(struct persist *p, struct meta_item *it, size_t n)
         m[i].item = it[i];
     int r = meta_persist_claim(p->meta, m, n);
     if (r == 0 && any_go(m, n)) {
-        for (size_t i = 0; i < n; i++)
-            send_item(p, &m[i], &mt, &u, &held[i]);
+        send_batch(p, m, n, &mt, &u, held);
         sync_batch(p, m, n);
         for (size_t i = 0; i < n; i++)
             due[i] = m[i].code == ERR_STALE ? clock_wall_ms() : m[i].code ? persist_backoff(p, m[i].item.rec.attempts, m[i].code) : 0;

@@ -24,6 +24,7 @@ PROPS = {
 }
 RULES = {
     "/wb/**": "WRITE_BACK", "/wt/**": "WRITE_THROUGH", "/tr/**": "TRANSIENT", "/so/**": "WRITE_BACK", "/st/**": "WRITE_THROUGH",
+    "/wb/o/**": ("WRITE_BACK", {"orderedPublication": True}),
 }
 BUCKETS = ["wb", "wt", "tr", "so", "st"]
 KIB, MIB = 1024, 1024 * 1024
@@ -68,6 +69,7 @@ class Rig:
         u = w.upload(f, "wb", "aborted")
         w.part(f, u, 1, c("aborted", 30 * KIB))
         w.abort(f, u)
+        self.ordered()
         self.fresh_s3()
         # Renames and deletes that overtake persistence.
         w.rename(f, "wb", "small-1", "renamed-1")
@@ -76,6 +78,18 @@ class Rig:
         w.delete(f, "wb", "small-2")
         w.delete_many(f, "wb", ["small-3", "small-4"])
         w.copy(f, "wb", "mid", "mid-copy")
+
+    def ordered(self):
+        """In a directory that is published in order: data and mark, again and again, and a rename into place."""
+        f, w, c = self.f, self.w, proc.content
+        for i in range(3):
+            w.put(f, "wb", "o/data", c(f"od{i}", 30 * KIB))
+            w.put(f, "wb", "o/mark", c(f"om{i}", 10))
+        f.cli("async-persist", "skip", "--path", "/wb/o/none", check=False)  # nothing is there to skip
+        w.put(f, "wb", "o/tmp", c("ot", 40 * KIB))
+        w.rename(f, "wb", "o/tmp", "o/final")
+        w.delete(f, "wb", "o/mark")
+        w.put(f, "wb", "o/mark", c("om-last", 11))
 
     def fresh_s3(self):
         f, w, c = self.f, self.w, proc.content
@@ -126,6 +140,9 @@ class Rig:
         w.delete(f, "wt", "b")
         w.delete(f, "wb", "small-8")
         w.delete_many(f, "wb", ["small-9", "renamed-1"])
+        w.rename(f, "wb", "o/final", "o/moved")
+        w.put(f, "wb", "o/after", c("oa", 500))
+        w.delete(f, "wb", "o/data")
         w.rename(f, "tr", "x", "x-moved")
         w.delete(f, "tr", "y")
         r = f.cli("job", "load", "--path", "/so", check=False)

@@ -44,7 +44,8 @@ def test_every_command_has_help_and_refuses_what_it_does_not_know():
 def test_every_command_says_that_no_server_answers(work):
     """With the words and options its usage asks for."""
     needs = {"mount add": ["--path", "/a", "--ufs-uri", "file:///a"], "mount remove": ["--path", "/a"],
-             "pathconfig test": ["--path", "/a"], "async-persist stat": ["--path", "/a"], "async-persist wait": ["--path", "/a"],
+             "pathconfig test": ["--path", "/a"], "async-persist stat": ["--path", "/a"], "async-persist skip": ["--path", "/a"],
+             "async-persist wait": ["--path", "/a"],
              "job load": ["--path", "/a"], "cache free": ["--path", "/a"], "fs test": ["-e", "/a"], "persist": ["--wait", "/a"]}
     local = {"standalone", "fsck", "doctor", "info doctor", "faults", "completion", "version", "conf get", "fuse", "fuse mount",
              "fuse umount"}  # tests/posix/test_keeper.py

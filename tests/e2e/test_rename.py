@@ -8,7 +8,7 @@ import pytest
 
 from lib import proc
 from lib.faultproxy import act
-from lib.ufs import DirUfs
+from lib.ufs import DirUfs, Prefix
 
 WB = {"/demo/**": "WRITE_BACK"}
 KIB = 1024
@@ -395,5 +395,32 @@ def test_the_object_of_a_moved_file_was_rewritten_with_the_same_bytes(make, vers
     f.wait_all_persisted()
     assert f.namespace("demo") == {"b": v}
     assert f.metrics()["forebay_persist_lost_total"] == 0
+    f.stop()
+    f.assert_fsck_clean()
+
+
+@pytest.mark.parametrize("over", ["dir", "store"])
+def test_one_directory_after_the_other_leaves_the_same_name(make, ufs, versity, over):
+    """Each is made anew and renamed away before the one before it has moved in the UFS; the last is sent where they all were."""
+    f = (make({"/demo": ufs.uri()}, WB) if over == "dir"
+         else make({"/demo": versity.uri("samename")}, WB, versity.properties()))
+    want = {}
+    for n in range(4):
+        for part in range(3):
+            f.s3.put_object(Bucket="demo", Key=f"tmp/{part}", Body=b"%d %d" % (n, part))
+            want[f"step-{n}/{part}"] = b"%d %d" % (n, part)
+        if n == 0:
+            f.wait_all_persisted()
+            f.cli("async-persist", "pause")
+        f.cli("fs", "mv", "/demo/tmp", f"/demo/step-{n}")
+    for part in range(3):
+        f.s3.put_object(Bucket="demo", Key=f"tmp/{part}", Body=b"last")
+        want[f"tmp/{part}"] = b"last"
+    f.cli("async-persist", "resume")
+    f.wait_all_persisted()
+    get = lambda k: f.s3.get_object(Bucket="demo", Key=k)["Body"].read()
+    assert {k: get(k) for k in want} == want
+    under = ufs if over == "dir" else Prefix(versity, "samename")
+    f.wait_ufs(under, want)
     f.stop()
     f.assert_fsck_clean()

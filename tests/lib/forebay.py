@@ -46,12 +46,15 @@ class Result:
 
 
 def path_config(rules, default="WRITE_THROUGH"):
-    """The path configuration file for {glob: policy}."""
+    """The path configuration file for {glob: policy}, or {glob: (policy, {property: value})}."""
+    def properties(p):
+        return {"writeReplicas": 1, **(p[1] if isinstance(p, tuple) else {})}
+
     return {
         "apiVersion": "v1.0",
         "defaultRule": {"description": "default", "policyMode": default, "properties": {"writeReplicas": 1}},
         "pathRules": [
-            {"alluxioPath": g, "description": g, "policyMode": p, "properties": {"writeReplicas": 1}}
+            {"alluxioPath": g, "description": g, "policyMode": p[0] if isinstance(p, tuple) else p, "properties": properties(p)}
             for g, p in rules.items()
         ],
     }
@@ -250,7 +253,7 @@ class Forebay:
     def state(self, path):
         """PERSISTED, NOT_PERSISTED or TRANSIENT of one file, by the command line."""
         out = self.cli("async-persist", "stat", "--path", path).out
-        for word in ("NOT_PERSISTED", "PERSISTED", "TRANSIENT"):
+        for word in ("NOT_PERSISTED", "PERSISTED", "TRANSIENT", "SKIPPED"):
             if word in out:
                 return word
         raise AssertionError(f"no state in: {out!r}")

@@ -3,7 +3,8 @@
  * What must hold. While a run goes on:
  *   - a key of the bucket holds a value that some file at that path has or had (or what somebody else put there)
  *   - the values a key holds one after the other are values the path had in that order (some may be left out)
- * At its end, when nothing is left to be done:
+ *   - where an order is asked for, what a key holds proves that all committed before that in its directory and below
+ * has been in the bucket At its end, when nothing is left to be done:
  *   - the namespace is what the acknowledged operations make of it in some order that respects who answered before whom
  *     asked; operations without an answer may or may not have happened; what was read fits too
  *   - the bucket holds exactly that, key by key; .forebay/ is empty
@@ -76,6 +77,7 @@ static void had(const char *path, const char *value)
     struct had *h = &w.had[w.hads++];
     snprintf(h->path, sizeof h->path, "%s", path);
     h->value = value;
+    h->commit = w.commits;
 }
 
 void check_names(void)
@@ -84,6 +86,7 @@ void check_names(void)
     char seen[64][32];
     size_t seen_n = 0;
     w.names_moved = false;
+    w.commits++;
     CHECK(kv_scan(w.kv, STR("I"), note_inode, &all) == 0);
     for (size_t i = 0; i < all.n; i++) {
         char path[32];
@@ -181,6 +184,69 @@ static void judge_change(const char *key, const char *was, const char *is)
         world_complain("the bucket's key %s went back from \"%s\" to the older \"%s\"", key, was ? was : "nothing", is);
 }
 
+/* ---- in order ---- */
+
+static bool ordered(void)
+{
+    return w.s->rules && strstr(w.s->rules, "orderedPublication");
+}
+
+static const char *held(const char *path)
+{
+    for (size_t i = 0; i < w.keys; i++)
+        if (!strcmp(w.key[i].key, path))
+            return w.key[i].value;
+    return NULL;
+}
+
+/* Which states of the path the bucket may be showing: from the first not before `from` to the last. False: none. */
+static bool shows(const char *path, size_t from, size_t *ret_first, size_t *ret_last)
+{
+    const char *value = held(path);
+    bool any = false;
+    for (size_t i = from; i < w.hads; i++) {
+        if (w.had[i].value != value || strcmp(w.had[i].path, path))
+            continue;
+        *ret_first = any ? *ret_first : i;
+        *ret_last = i;
+        any = true;
+    }
+    return any;
+}
+
+static bool waits_for(const char *path, const char *other)
+{
+    const char *slash = strrchr(path, '/');
+    return !slash || !strncmp(path, other, (size_t)(slash - path) + 1);
+}
+
+/* The bucket shows path in the state it got with had[at]: has all before that been there? */
+static void judge_before(const char *path, size_t at)
+{
+    for (size_t i = 0; i < at; i++) {
+        const struct had *h = &w.had[i];
+        size_t first, last;
+        bool later = h->commit == w.had[at].commit;
+        for (size_t k = i + 1; k < at; k++)
+            later |= !strcmp(w.had[k].path, h->path) && w.had[k].commit != w.had[at].commit;
+        if (!later && strcmp(h->path, path) && waits_for(path, h->path) && !shows(h->path, i, &first, &last))
+            world_complain("the bucket shows %s = %s, and not yet %s = %s, which came before that", path,
+                           w.had[at].value ? w.had[at].value : "nothing", h->path, h->value ? h->value : "nothing");
+    }
+}
+
+static void judge_order(void)
+{
+    for (size_t i = 0; i < w.hads && ordered() && !world_bad(); i++) {
+        size_t first, last;
+        bool seen = false;
+        for (size_t k = 0; k < i; k++)
+            seen |= !strcmp(w.had[k].path, w.had[i].path);
+        if (!seen && held(w.had[i].path) && shows(w.had[i].path, reached(w.had[i].path)->at, &first, &last))
+            judge_before(w.had[i].path, first);
+    }
+}
+
 struct looking {
     struct key key[KEYS];
     size_t n;
@@ -231,6 +297,8 @@ void check_ufs(void)
     }
     memcpy(w.key, l.key, sizeof l.key);
     w.keys = l.n;
+    if (w.exploring)
+        judge_order();
 }
 
 static int note_setup_key(void *arg, struct str key, struct str bytes)
@@ -272,6 +340,8 @@ uint64_t check_hash(void)
         if (!old)
             h ^= shown[n++] = one;
     }
+    for (size_t i = 0; i < w.hads && ordered(); i++)
+        h = h * 31 + (uint64_t)(uintptr_t)w.had[i].value;
     return h + w.crashes;
 }
 

@@ -301,7 +301,7 @@ static struct task *task_new(const char *name)
 
 static void add_background(void)
 {
-    enum { UPLOAD = 1 << PERSIST_UPLOAD, SETTLE = 1 << PERSIST_SETTLE, REAP = 1 << PERSIST_REAP };
+    enum { UPLOAD = 1 << PERSIST_UPLOAD | 1 << PERSIST_ORDER, SETTLE = 1 << PERSIST_SETTLE, REAP = 1 << PERSIST_REAP };
     enum { TIDY = 1 << PERSIST_DROP | 1 << PERSIST_TREE | 1 << PERSIST_ORPHAN | 1 << PERSIST_RULES };
     static const struct {
         const char *name;
@@ -467,9 +467,10 @@ struct due_arg {
 static const struct {
     enum persist_kind kind;
     enum queue_kind queue;
-} queues[] = {{PERSIST_UPLOAD, Q_PERSIST}, {PERSIST_SETTLE, Q_SETTLE}, {PERSIST_REAP, Q_REAP}, {PERSIST_REAP, Q_PREFIX},
-              {PERSIST_DROP, Q_DROP},     {PERSIST_DROP, Q_BLOB},     {PERSIST_TREE, Q_TREE}, {PERSIST_ORPHAN, Q_UPLOAD},
-              {PERSIST_RULES, Q_RULES}};
+} queues[] = {{PERSIST_UPLOAD, Q_PERSIST}, {PERSIST_SETTLE, Q_SETTLE}, {PERSIST_REAP, Q_REAP},
+              {PERSIST_REAP, Q_PREFIX},    {PERSIST_DROP, Q_DROP},     {PERSIST_DROP, Q_BLOB},
+              {PERSIST_TREE, Q_TREE},      {PERSIST_ORPHAN, Q_UPLOAD}, {PERSIST_RULES, Q_RULES},
+              {PERSIST_ORDER, Q_ORDER}};
 
 static int borrowed(struct kv_tx *tx, uint64_t content, bool *ret)
 {
@@ -517,7 +518,7 @@ static int first_due(struct kv_tx *tx, enum queue_kind queue, uint64_t *due)
             TRY(borrowed(tx, id, &later));
         if (queue == Q_REAP && at > wall_ms(NULL))
             TRY(hides(tx, rest, &later));
-        if (!later && at < *due)
+        if (!later && at < *due && !(at & REC_TURN)) /* else its directory's order record says when */
             *due = at;
     }
     return 0;

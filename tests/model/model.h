@@ -73,6 +73,10 @@ struct scenario {
 
 /* Rules. What is acknowledged is in the bucket: */
 #define THROUGH "{\"apiVersion\": \"v1.0\", \"defaultRule\": {\"policyMode\": \"WRITE_THROUGH\"}}"
+/* What is committed in a directory appears in the bucket in that order. */
+#define ORDERED                                                                                                        \
+    "{\"apiVersion\": \"v1.0\", \"defaultRule\": {\"policyMode\": \"WRITE_BACK\","                                     \
+    "\"properties\": {\"orderedPublication\": true}}}"
 /* What is in d/ stays here; a rename of the directory takes it to where it is to be in the bucket. */
 #define TRANSIENT_D                                                                                                    \
     "{\"apiVersion\": \"v1.0\", \"defaultRule\": {\"policyMode\": \"WRITE_BACK\"},"                                    \
@@ -176,8 +180,10 @@ struct world {
     struct had {
         char path[32];
         const char *value;
+        unsigned commit; /* those of one commit came at once */
     } had[HAD];
     size_t hads;
+    unsigned commits;
     /* how far in that order the bucket's key of that name has come */
     struct reached {
         char path[32];

@@ -70,13 +70,27 @@ static void in_the_owner_row(void **state)
                             .arm = "test.skip.owner_row:error BUSY*0"});
 }
 
+static const struct script data_mark = {
+    "data, mark", {{OP_PUT, "d/x", NULL, "first d/x"}, {OP_PUT, "d/m", NULL, "first d/m"}}, 2};
+
+static void in_the_order(void **state)
+{
+    (void)state;
+    finds((struct scenario){.name = "commits take no turn",
+                            .client = {&data_mark},
+                            .clients = 1,
+                            .rules = ORDERED,
+                            .preempts = UINT_MAX,
+                            .faults = 1,
+                            .arm = "test.skip.turn:error BUSY*0"});
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(in_the_claim),
-        cmocka_unit_test(in_the_version_check),
-        cmocka_unit_test(in_the_epoch_check),
-        cmocka_unit_test(in_the_owner_row),
+        cmocka_unit_test(in_the_claim),       cmocka_unit_test(in_the_version_check),
+        cmocka_unit_test(in_the_epoch_check), cmocka_unit_test(in_the_owner_row),
+        cmocka_unit_test(in_the_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -649,6 +649,40 @@ static void the_rest(void **state)
     finds("I", "was never minted");
 }
 
+static void turns(void **state)
+{
+    (void)state;
+    struct buf k AUTO_BUF = {0};
+    OK(meta_rules_set(m, STR("{\"apiVersion\": \"v1.0\", \"defaultRule\": {\"policyMode\": \"WRITE_BACK\","
+                             "\"properties\": {\"orderedPublication\": true}}}")));
+    put("b/ord/x", META_DIRTY);
+    put("b/ord/y", META_DIRTY);
+    struct meta_delete d = {.dir = META_ROOT, .path = STR("b/clean")};
+    OK(meta_delete(m, &d));
+    put("b/ord/x", META_DIRTY); /* outruns the first */
+    clean();
+    struct inode i = look("b/ord/y"), was = i;
+    assert_true(i.turn && i.turn_dir && (i.persist_due & REC_TURN));
+    i.turn = 0;
+    set_inode(&i);
+    finds("R10", "has no turn, and its record");
+    i = was;
+    i.turn += 100;
+    set_inode(&i);
+    finds("R10", "waits for turn");
+    set_inode(&was);
+    struct owner o = owner_of(false, "clean"), before = o;
+    assert_true(o.turn);
+    o.turn += 100;
+    set_owner(false, "clean", &o);
+    finds("R10", "the deletion of clean waits for turn");
+    set_owner(false, "clean", &before);
+    clean();
+    key_turns(&k, was.turn_dir);
+    raw(&k, NULL);
+    finds("R11", "wait for their turn, and nothing sees to it");
+}
+
 static void mounts(void **state)
 {
     (void)state;
@@ -665,9 +699,20 @@ int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, build, wreck)
     const struct CMUnitTest tests[] = {
-        CASE(everything_is_clean), CASE(dentries), CASE(removed_trees), CASE(states_of_a_file), CASE(owners_of_keys),
-        CASE(objects_of_nobody), CASE(prefixes), CASE(contents), CASE(chunks), CASE(borrowing), CASE(uploads), CASE(the_rest),
+        CASE(everything_is_clean),
+        CASE(dentries),
+        CASE(removed_trees),
+        CASE(states_of_a_file),
+        CASE(owners_of_keys),
+        CASE(objects_of_nobody),
+        CASE(prefixes),
+        CASE(contents),
+        CASE(chunks),
+        CASE(borrowing),
+        CASE(uploads),
+        CASE(the_rest),
         CASE(mounts),
+        CASE(turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,6 +20,26 @@ static void line(struct cli *c, const json_t *it)
             cli_js(it, "error")[0] ? "  last error: " : "", cli_js(it, "error"));
 }
 
+/* Directories that stand still; the others only wait for what the list shows anyway. */
+static void stopped(struct cli *c, const json_t *orders)
+{
+    size_t i;
+    json_t *o;
+    json_array_foreach(orders, i, o)
+    {
+        struct buf dir AUTO_BUF = {0}, path AUTO_BUF = {0};
+        if (!cli_jb(o, "stopped"))
+            continue;
+        cli_put_name(&dir, cli_js(o, "directory"));
+        cli_put_name(&path, cli_js(o, "path"));
+        fprintf(c->out, "Stopped: %s is published in order, and %s%s failed %llu times: %s\n", dir.p,
+                cli_jb(o, "deletion") ? "the deletion of " : "", path.p, (unsigned long long)cli_ju(o, "retries"),
+                cli_js(o, "error"));
+        fprintf(c->out, "  %llu wait; mend the cause, or: async-persist skip --path %s\n",
+                (unsigned long long)cli_ju(o, "waiting"), path.p);
+    }
+}
+
 static int run(struct cli *c)
 {
     struct cli_answer a AUTO_ANSWER = {0};
@@ -40,6 +60,7 @@ static int run(struct cli *c)
     json_t *it, *items = json_object_get(a.json, "items");
     if (cli_jb(a.json, "paused"))
         fprintf(c->out, "Persistence is paused: 'async-persist resume' lets it go on\n");
+    stopped(c, json_object_get(a.json, "orders"));
     if (json_array_size(items) == 0)
         fprintf(c->out, "Nothing is pending: all files are persisted\n");
     else

@@ -21,6 +21,20 @@ static void times(struct cli *c, const json_t *j)
     }
 }
 
+static void order(struct cli *c, const json_t *j)
+{
+    struct buf path AUTO_BUF = {0};
+    const json_t *by = json_object_get(j, "stoppedBy");
+    if (cli_jb(j, "ordered"))
+        fprintf(c->out, "Order: waits for its turn in its directory\n");
+    if (!by)
+        return;
+    cli_put_name(&path, cli_js(by, "path"));
+    fprintf(c->out, "Stopped by: %s, which failed %llu times: %s\n", path.p, (unsigned long long)cli_ju(by, "retries"),
+            cli_js(by, "error"));
+    fprintf(c->out, "Remedy: mend the cause, or: async-persist skip --path %s\n", path.p);
+}
+
 static int run(struct cli *c)
 {
     struct cli_answer a AUTO_ANSWER = {0};
@@ -36,6 +50,7 @@ static int run(struct cli *c)
     times(c, a.json);
     if (cli_js(a.json, "error")[0])
         fprintf(c->out, "Last error: %s\n", cli_js(a.json, "error"));
+    order(c, a.json);
     return CLI_OK;
 }
 
