@@ -16,12 +16,13 @@ from lib import proc
 class Kept:
     """A `forebay fuse` process."""
 
-    def __init__(self, work, data, path="/demo", more=()):
+    def __init__(self, work, data=None, path="/demo", more=(), name="kept", env=None):
         os.chmod(work, 0o755)
-        self.dir = os.path.join(work, "kept")
+        self.dir = os.path.join(work, name)
         os.makedirs(self.dir, exist_ok=True)
-        self.log = os.path.join(work, "keeper.log")
-        self.p = proc.spawn([fb.BIN, "fuse", self.dir, "--path", path, "--data", data, *more], self.log)
+        self.log = os.path.join(work, name + ".log")
+        where = ["--data", data] if data else []
+        self.p = proc.spawn([fb.BIN, "fuse", self.dir, "--path", path, *where, *more], self.log, env=env)
         proc.wait_for("the mount", self.answers)
 
     def answers(self):

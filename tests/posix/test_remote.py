@@ -11,7 +11,7 @@ import time
 import pytest
 from conftest import PROPS, fuse_missing
 from sys_calls import errno_of, get, put
-from test_keeper import Program
+from test_keeper import Kept, Program
 
 from lib import forebay as fb
 from lib import proc
@@ -76,28 +76,11 @@ class Cable:
         self.cut()
 
 
-class Away:
+class Away(Kept):
     """A `forebay fuse --server` process."""
 
-    def __init__(self, work, server, name="away", path="/demo", token=TOKEN, more=()):
-        os.chmod(work, 0o755)
-        self.dir = os.path.join(work, name)
-        os.makedirs(self.dir, exist_ok=True)
-        self.log = os.path.join(work, name + ".log")
-        env = dict(os.environ, FOREBAY_FUSE_TOKEN=token)
-        self.p = proc.spawn([fb.BIN, "fuse", self.dir, "--path", path, "--server", server, *more], self.log, env=env)
-        proc.wait_for("the mount", self.answers)
-
-    def answers(self):
-        if self.p.poll() is not None:
-            raise fb.StartError(proc.tail(self.log))
-        return "ready" in open(self.log).read()
-
-    def close(self):
-        code = proc.end(self.p, timeout=30)
-        subprocess.run(["umount", "-l", self.dir], stderr=subprocess.DEVNULL, check=False)
-        return code
-
+    def __init__(self, work, server, name="away", token=TOKEN, more=()):
+        super().__init__(work, name=name, more=("--server", server, *more), env=dict(os.environ, FOREBAY_FUSE_TOKEN=token))
 
 
 @pytest.fixture
