@@ -135,6 +135,13 @@ static int later(struct kv_tx *tx, const struct meta_item *it, struct owner *o, 
     return 0;
 }
 
+/* The file that is to overwrite it may have gone elsewhere: soon, then ever less often while it waits for its UFS. */
+static uint64_t look_next(const struct meta_item *it)
+{
+    uint64_t now = clock_wall_ms(), age = now > it->rec.since_ms ? now - it->rec.since_ms : 0;
+    return now + (age < META_REAP_LOOK_MS ? META_REAP_LOOK_MS : age > META_REAP_LATER_MS ? META_REAP_LATER_MS : age);
+}
+
 static int claim_one(struct kv_tx *tx, struct reap_arg *a, struct meta_reap *r, uint64_t nonce)
 {
     const struct meta_item *it = &r->item;
@@ -172,7 +179,7 @@ static int claim_one(struct kv_tx *tx, struct reap_arg *a, struct meta_reap *r, 
     if (want) {
         r->go = META_LATER;
         o.turn = o.turn_dir = 0; /* it is overwritten in that file's turn */
-        return later(tx, it, &o, clock_wall_ms() + META_REAP_LATER_MS);
+        return later(tx, it, &o, look_next(it));
     }
     TRY(is_scrap(tx, it, &o, &scrap));
     if (o.kind == OWNER_NONE && !scrap) { /* whatever lies there is looked at by the next lookup */

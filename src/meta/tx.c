@@ -311,7 +311,7 @@ static void make_gone(struct kv_tx *tx, uint64_t mount, struct str key, struct o
     o->gone_ms = clock_wall_ms();
     o->content = content;
     snprintf(o->ver, sizeof o->ver, "%s", ver ? ver : "");
-    o->reap_due = reap ? o->gone_ms : o->gone_ms + META_REAP_LATER_MS;
+    o->reap_due = reap ? o->gone_ms : o->gone_ms + META_REAP_LOOK_MS;
     tx_queue(tx, Q_REAP, o->reap_due, mount, key, NULL);
 }
 

@@ -44,7 +44,7 @@ struct meta {
 
 /* Where a path leads: the walk stops at the leaf's parent, or at the deepest directory that exists. */
 enum { META_WATCHERS = 64 }; /* more are not told */
-enum { PLACE_DEPTH = 1024, META_REAP_LATER_MS = 300000 };
+enum { PLACE_DEPTH = 1024, META_REAP_LOOK_MS = 15000, META_REAP_LATER_MS = 300000 };
 struct place {
     uint64_t mount;                      /* 0: in the root */
     uint64_t dir;                        /* inode of that directory */

@@ -27,9 +27,9 @@ PROPS = {
     "forebay.reader.hold": "1s",
 }
 SIGBUS = -7
-# An old object that a file is to overwrite is looked at again after five minutes, should the file have gone elsewhere meanwhile
-# without anybody noticing: rare, and no reason to call the UFS wrong.
-CONVERGE = 400
+# An old object that a file is to overwrite is looked at again after fifteen seconds, then after twice as long, should the file have
+# gone elsewhere meanwhile.
+CONVERGE = 120
 LINK = b"#!forebay-symlink\n"
 WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "mount_worker.py")
 
