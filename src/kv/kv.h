@@ -28,7 +28,7 @@ struct kv_tx;
 
 enum kv_durability { KV_LAZY, KV_SYNC };
 
-enum { KV_KEY_MAX = 2048, KV_VALUE_MAX = 90000, KV_TX_MAX = 1000000, KV_TX_MS = 4000 };
+enum { KV_KEY_MAX = 4352, KV_VALUE_MAX = 90000, KV_TX_MAX = 1000000, KV_TX_MS = 4000 };
 
 typedef int kv_fn(struct kv_tx *tx, void *arg);
 

@@ -17,7 +17,8 @@
 
 struct meta;
 
-enum { META_ROOT = 1, META_KEY_MAX = 1900 };
+/* Of a path below its bucket: what PATH_MAX leaves, so that a mount holds what other file systems hold. */
+enum { META_ROOT = 1, META_KEY_MAX = 4080 };
 
 struct meta_options {
     struct kv *kv;

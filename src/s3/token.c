@@ -7,7 +7,7 @@
 #include "base/hash.h"
 #include "s3/base64.h"
 
-enum { TOKEN_FORMAT = 1 };
+enum { TOKEN_FORMAT = 1, TOKEN_MAX = 8192 };
 
 void s3_token_make(struct buf *b, struct str after)
 {
@@ -21,7 +21,7 @@ void s3_token_make(struct buf *b, struct str after)
 int s3_token_open(struct str token, struct buf *ret_after)
 {
     struct buf raw AUTO_BUF = {0};
-    bool ok = token.n < 4096 && s3_base64url_decode(token, &raw);
+    bool ok = token.n < TOKEN_MAX && s3_base64url_decode(token, &raw);
     struct cur c = cur_of(buf_str(&raw));
     uint8_t format = cur_u8(&c);
     uint32_t crc = cur_be32(&c);

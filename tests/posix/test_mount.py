@@ -258,3 +258,42 @@ def test_outside_unmount(wbm):
     wbm.stop()
     wbm.start()
     assert get(f"{wbm.dir}/demo/f") == b"x"
+
+
+def test_long_paths_reach_the_bucket(wbm):
+    """Longer than S3's keys and almost PATH_MAX; nothing below opens them by one path."""
+    parts = ["%d" % i + "d" * 240 for i in range(16)]
+    d = f"{wbm.dir}/demo"
+    for p in parts:
+        d += "/" + p
+        if len(d) > 4000:
+            break
+        os.mkdir(d)
+        put(d + "/f", p.encode())
+    wbm.wait_all_persisted()
+    fd = os.open(wbm.under.path, os.O_RDONLY)
+    seen = 0
+    while True:
+        here = [n for n in os.listdir(fd) if n[0] in "0123456789"]
+        if not here:
+            break
+        fd, old = os.open(here[0], os.O_RDONLY, dir_fd=fd), fd
+        os.close(old)
+        got = os.open("f", os.O_RDONLY, dir_fd=fd)
+        assert os.read(got, 1000) == here[0].encode()
+        os.close(got)
+        seen += 1
+    os.close(fd)
+    assert seen >= 14
+    keys = [o["Key"] for p in wbm.s3.get_paginator("list_objects_v2").paginate(Bucket="demo", PaginationConfig={"PageSize": 1})
+            for o in p.get("Contents", ()) if o["Key"].endswith("/f")]
+    assert len(keys) == seen and max(map(len, keys)) > 3000
+    wbm.stop()
+    wbm.assert_fsck_clean()
+    wbm.start()
+    assert get(f"{wbm.dir}/demo/" + keys[-1]) == keys[-1].split("/")[-2].encode()
+    os.rename(f"{wbm.dir}/demo/{parts[0]}", f"{wbm.dir}/demo/9moved")
+    wbm.wait_all_persisted()
+    assert get(f"{wbm.dir}/demo/9moved/{parts[1]}/f") == parts[1].encode()
+    wbm.stop()
+    wbm.assert_fsck_clean()

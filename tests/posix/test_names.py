@@ -2,6 +2,7 @@
 """Names: every call that makes, moves or removes one, and what it must refuse."""
 import errno as E
 import os
+import shutil
 import socket
 import stat
 import threading
@@ -327,3 +328,26 @@ def test_setgid_directory(mnt):
     assert os.stat(f"{mnt}/d/f").st_gid == 4321
     st = os.stat(f"{mnt}/d/s")
     assert st.st_gid == 4321 and st.st_mode & stat.S_ISGID
+
+
+def test_paths_as_long_as_the_kernel_takes(mnt):
+    """PATH_MAX is 4,096 with the NUL; every call works at the end of such a path."""
+    d, want = mnt, 4095 - 40
+    while len(d) + 1 < want:
+        d += "/" + "d" * min(250, want - len(d) - 1)
+        os.mkdir(d)
+    name = d + "/" + "n" * (4095 - len(d) - 1)
+    assert len(name) == 4095
+    put(name, b"deep")
+    assert get(name) == b"deep" and os.listdir(d) == ["n" * (4095 - len(d) - 1)]
+    os.chmod(name, 0o600)
+    os.truncate(name, 2)
+    assert os.stat(name).st_size == 2
+    os.rename(name, d + "/x")
+    os.link(d + "/x", name)
+    os.symlink("target", d + "/s")
+    os.mkfifo(d + "/p")
+    os.mkdir(d + "/e")
+    assert errno_of(put, name + "n") == E.ENAMETOOLONG
+    shutil.rmtree(mnt + "/" + "d" * 250)
+    assert os.listdir(mnt) == []
