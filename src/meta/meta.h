@@ -18,7 +18,7 @@
 struct meta;
 
 /* Of a path below its bucket: what PATH_MAX leaves, so that a mount holds what other file systems hold. */
-enum { META_ROOT = 1, META_KEY_MAX = 4080 };
+enum { META_ROOT = 1, META_KEY_MAX = 4095 };
 
 struct meta_options {
     struct kv *kv;

@@ -229,3 +229,18 @@ def test_commands(make, ufs, work):
                        capture_output=True, text=True, timeout=60, check=False)
     assert r.returncode == 0 and get(f"{d}/x") == b"1", r.stderr
     assert run("fuse", "umount", d, "--admin", f.admin_addr).returncode == 0
+
+
+def test_remount_read_only_and_back(kept, work):
+    """What `mount -o remount,ro` and `remount,rw` run."""
+    _, k = kept
+    helper = os.path.join(work, "mount.fuse.forebay")
+    os.symlink(os.path.abspath(fb.BIN), helper)
+    put(f"{k.dir}/x", b"1")
+    subprocess.run([helper, "forebay:/demo", k.dir, "-o", "remount,ro"], check=True, timeout=60)
+    with pytest.raises(OSError) as e:
+        put(f"{k.dir}/x", b"2")
+    assert e.value.errno == E.EROFS and get(f"{k.dir}/x") == b"1"
+    subprocess.run([helper, "forebay:/demo", k.dir, "-o", "remount,rw"], check=True, timeout=60)
+    put(f"{k.dir}/x", b"2")
+    assert get(f"{k.dir}/x") == b"2"
