@@ -160,9 +160,19 @@ static size_t take(struct lane *l, struct meta_item *out, struct buf *mem)
     return n;
 }
 
+/* Somebody may be refused for what a lane could drop. */
+static bool space_is_short(struct persist *p)
+{
+    struct page_figures f;
+    page_figures(p->pages, &f);
+    return f.pinned > f.pinned_limit / 2;
+}
+
 /* The lock is dropped meanwhile; others of the lane wait for the fetch that follows. */
 static void linger(struct lane *l)
 {
+    if (space_is_short(l->p))
+        return;
     l->fetching = true;
     while (!stopping(l->p) && clock_mono_ns() < l->linger_ns)
         cond_wait_until(&l->wake, &l->lock, l->linger_ns);
