@@ -51,16 +51,26 @@ def sampled(ufs, allowed, alive):
     return s
 
 
-@pytest.fixture(params=["dir", "versity", "moto"])
-def rig(request, make, work):
-    """(forebay, ufs, base): ufs.tree() relative to base."""
+def over(request, make, work, **props):
+    """(forebay, ufs) over the UFS that the parameter names."""
     if request.param == "dir":
         u = DirUfs(work + "/ufs")
-        return make({"/demo": u.uri()}, WB), u
+        return make({"/demo": u.uri()}, WB, props), u
     store = request.getfixturevalue(request.param)
     for k in store.keys():
         store.delete(k)
-    return make({"/demo": store.uri()}, WB, store.properties()), store
+    return make({"/demo": store.uri()}, WB, {**store.properties(), **props}), store
+
+
+@pytest.fixture(params=["dir", "versity", "moto"])
+def rig(request, make, work):
+    return over(request, make, work)
+
+
+@pytest.fixture(params=["dir", "versity", "moto"])
+def asking(request, make, work):
+    """It asks the UFS each time."""
+    return over(request, make, work, **{"alluxio.user.file.metadata.sync.interval": "0s"})
 
 
 def fill(f, ufs, files):
@@ -329,11 +339,9 @@ def moved_and_overwritten(f, ufs, theirs):
     return v
 
 
-def test_the_object_of_a_moved_file_was_changed_and_its_bytes_are_here(rig):
+def test_the_object_of_a_moved_file_was_changed_and_its_bytes_are_here(asking):
     """Neither is lost: ours goes to its new name from here, theirs stays and appears under the old one."""
-    f, ufs = rig
-    f.props["alluxio.user.file.metadata.sync.interval"] = "0"
-    f.restart()
+    f, ufs = asking
     v = moved_and_overwritten(f, ufs, b"theirs")
     pause(f, False)
     f.wait_ufs(ufs, {"a": b"theirs", "b": v})
@@ -357,11 +365,9 @@ def test_the_object_of_a_moved_file_was_removed_and_its_bytes_are_here(rig):
 
 
 @pytest.mark.parametrize("theirs", [b"theirs", None], ids=["changed", "removed"])
-def test_the_object_of_a_moved_file_is_gone_and_its_bytes_are_not_here(rig, theirs):
+def test_the_object_of_a_moved_file_is_gone_and_its_bytes_are_not_here(asking, theirs):
     """What was overwritten there was the only copy: said loudly, and not tried for ever."""
-    f, ufs = rig
-    f.props["alluxio.user.file.metadata.sync.interval"] = "0"
-    f.restart()
+    f, ufs = asking
     v = proc.content("v", 40 * KIB)
     fill(f, ufs, {"a": v})
     f.wait_all_persisted()
