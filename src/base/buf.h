@@ -47,8 +47,8 @@ void buf_u8(struct buf *b, uint8_t v);
 void buf_be16(struct buf *b, uint16_t v);
 void buf_be32(struct buf *b, uint32_t v);
 void buf_be64(struct buf *b, uint64_t v);
-void buf_varint(struct buf *b, uint64_t v);      /* LEB128, at most 10 bytes */
-void buf_bytes(struct buf *b, struct str s);     /* varint length, then the bytes */
+void buf_varint(struct buf *b, uint64_t v);  /* LEB128, at most 10 bytes */
+void buf_bytes(struct buf *b, struct str s); /* varint length, then the bytes */
 
 /* Taking apart. After the first short or malformed read, bad is set and every getter returns 0 or an empty str. */
 struct cur {
@@ -64,5 +64,5 @@ uint16_t cur_be16(struct cur *c);
 uint32_t cur_be32(struct cur *c);
 uint64_t cur_be64(struct cur *c);
 uint64_t cur_varint(struct cur *c);
-struct str cur_bytes(struct cur *c);             /* points into the source */
-struct str cur_rest(struct cur *c);              /* all that is left */
+struct str cur_bytes(struct cur *c); /* points into the source */
+struct str cur_rest(struct cur *c);  /* all that is left */

@@ -7,14 +7,14 @@
 #include <stdint.h>
 
 struct clock_ops {
-    uint64_t (*wall_ms)(void *arg);            /* milliseconds since 1970 UTC; may jump */
-    uint64_t (*mono_ns)(void *arg);            /* never goes back */
+    uint64_t (*wall_ms)(void *arg); /* milliseconds since 1970 UTC; may jump */
+    uint64_t (*mono_ns)(void *arg); /* never goes back */
     void (*sleep_until_ns)(void *arg, uint64_t mono_ns);
     void *arg;
 };
 
 uint64_t clock_wall_ms(void);
-uint64_t clock_wall_ns(void);              /* the same, finer where the clock is */
+uint64_t clock_wall_ns(void); /* the same, finer where the clock is */
 uint64_t clock_mono_ns(void);
 static inline uint64_t clock_mono_ms(void)
 {

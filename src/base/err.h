@@ -30,8 +30,8 @@ enum err {
 enum err_retry { ERR_RETRY_NEVER, ERR_RETRY_AGAIN, ERR_RETRY_MAYBE };
 
 struct err_info {
-    const char *name;    /* "NOT_FOUND" */
-    int eno;             /* positive errno for POSIX callers */
+    const char *name; /* "NOT_FOUND" */
+    int eno;          /* positive errno for POSIX callers */
     enum err_retry retry;
     const char *s3_code; /* "NoSuchKey" */
     int http;            /* HTTP status */

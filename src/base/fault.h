@@ -24,7 +24,8 @@ extern atomic_int fault_armed; /* not zero: something is armed or visits are log
 
 /* 0, or the error code a test asked for; may not return at all. */
 int fault_hit(enum fault_point p);
-#define FAULT(name) (__builtin_expect(atomic_load_explicit(&fault_armed, memory_order_relaxed), 0) ? fault_hit(FAULT_##name) : 0)
+#define FAULT(name)                                                                                                    \
+    (__builtin_expect(atomic_load_explicit(&fault_armed, memory_order_relaxed), 0) ? fault_hit(FAULT_##name) : 0)
 
 /* Arm from a list as above; NULL or "" disarms all. ERR_INVALID with detail for a list that does not parse. */
 int fault_arm(const char *spec);

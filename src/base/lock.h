@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Ranked mutexes. A thread takes locks in rising rank only; in debug and sanitizer builds (FB_LOCK_CHECK) a breach aborts.
- * No lock is held across I/O, a KV transaction or a UFS request, except where its declaration says so and why.
+ * Ranked mutexes. A thread takes locks in rising rank only; in debug and sanitizer builds (FB_LOCK_CHECK) a breach
+ * aborts. No lock is held across I/O, a KV transaction or a UFS request, except where its declaration says so and why.
  * Ranks are listed here, lowest (taken first) to highest.
  */
 #pragma once
@@ -27,7 +27,10 @@ struct lock {
     pthread_mutex_t m;
     int rank;
 };
-#define LOCK_INIT(r) {PTHREAD_MUTEX_INITIALIZER, (r)}
+#define LOCK_INIT(r)                                                                                                   \
+    {                                                                                                                  \
+        PTHREAD_MUTEX_INITIALIZER, (r)                                                                                 \
+    }
 
 void lock_init(struct lock *l, int rank);
 void lock_done(struct lock *l);

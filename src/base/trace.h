@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The per-thread trace ring: always on, crosses every room's door, dumped at abort and by tests that compare the path of
- * one request with a file. An entry is a constant string and two numbers; writing one costs a few nanoseconds.
+ * The per-thread trace ring: always on, crosses every room's door, dumped at abort and by tests that compare the path
+ * of one request with a file. An entry is a constant string and two numbers; writing one costs a few nanoseconds.
  */
 #pragma once
 #include <stdint.h>

@@ -75,8 +75,9 @@ int data_put(struct data *d, const struct data_put *p, struct ufs_stat *ret);
 /* Pairs as the UFS takes them: without what only we keep. Points into pairs; free() *ret. */
 size_t data_ufs_pairs(struct str pairs, struct ufs_pair **ret);
 
-/* An upload that passes through ends without an object: under a claim on its key, waited for wait_ms, the store drops it
- * and then its rows go. ERR_NO_UPLOAD when it ended meanwhile; ERR_BUSY, ERR_UNREACHABLE ...: it stays, try again. */
+/* An upload that passes through ends without an object: under a claim on its key, waited for wait_ms, the store drops
+ * it and then its rows go. ERR_NO_UPLOAD when it ended meanwhile; ERR_BUSY, ERR_UNREACHABLE ...: it stays, try again.
+ */
 int data_upload_abort(struct data *d, uint64_t dir, struct str path, const unsigned char id[16], unsigned wait_ms);
 
 /* ---- before an object goes ---- */

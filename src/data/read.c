@@ -2,8 +2,8 @@
  *
  * Contents as bytes: extents -> pages -> backing objects.
  *
- * A missing byte of a content that is itself in the UFS is at the same offset of its own object. Else its extent names the
- * content the blob was written for, and that one's object has it.
+ * A missing byte of a content that is itself in the UFS is at the same offset of its own object. Else its extent names
+ * the content the blob was written for, and that one's object has it.
  */
 #include "data/data_in.h"
 
@@ -19,12 +19,12 @@ struct reading {
     uint64_t content;
     const struct data_sink *sink;
     bool fill, verify;
-    bool plain;            /* a blob begins where its only extent does: the end of that is the blob's end */
+    bool plain; /* a blob begins where its only extent does: the end of that is the blob's end */
     struct meta_backing back;
-    uint64_t back_of;      /* content whose backing is in back; 0: none asked yet */
+    uint64_t back_of; /* content whose backing is in back; 0: none asked yet */
     struct meta_mount *mt;
     struct ufs *ufs;
-    char *page;            /* one page being fetched */
+    char *page; /* one page being fetched */
     size_t page_n;
 };
 
@@ -56,16 +56,45 @@ static int use_backing(struct reading *r, uint64_t content)
     return 0;
 }
 
+/* The extent of the origin that the blob of a borrowed one was written as: it knows how long the blob is, and its
+ * object has all of it. *ret_named: there is one; else the bytes came to the borrower with the origin's number after
+ * the origin was what it is. */
+static int origin_extent(struct reading *r, const struct piece *p, struct piece *ret, bool *ret_named)
+{
+    struct content c;
+    struct buf strings AUTO_BUF = {0};
+    struct extent e;
+    size_t n = 0;
+    uint64_t at;
+    *ret = *p;
+    *ret_named = p->e.origin == r->content;
+    if (p->e.origin == r->content)
+        return 0;
+    int rc = meta_extents(r->d->meta, p->e.origin, p->e.origin_off, &c, &strings, &e, 1, &n, &at);
+    if (rc == 0 && n && e.blob == p->e.blob) {
+        *ret = (struct piece){e, at};
+        *ret_named = true;
+    }
+    return rc == ERR_STALE || rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
 /* Where in which object the byte x of the blob lies. */
 static int find_backing(struct reading *r, const struct piece *p, uint64_t x, uint64_t *ret_off)
 {
     int rc = use_backing(r, r->content);
     *ret_off = p->at + (x - p->e.blob_off);
     if (rc != ERR_NOT_FOUND || p->e.origin == r->content)
-        return rc == ERR_NOT_FOUND ? err_set(ERR_CORRUPT, "blob %llu is missing and no object backs it", (unsigned long long)p->e.blob) : rc;
-    rc = use_backing(r, p->e.origin);
+        return rc == ERR_NOT_FOUND
+                   ? err_set(ERR_CORRUPT, "blob %llu is missing and no object backs it", (unsigned long long)p->e.blob)
+                   : rc;
+    struct piece o;
+    bool named;
+    TRY(origin_extent(r, p, &o, &named));
+    rc = named ? use_backing(r, p->e.origin) : ERR_NOT_FOUND; /* else these bytes were never in its object */
     *ret_off = p->e.origin_off + (x - p->e.blob_off);
-    return rc == ERR_NOT_FOUND ? err_set(ERR_CORRUPT, "blob %llu is missing and no object backs it", (unsigned long long)p->e.blob) : rc;
+    return rc == ERR_NOT_FOUND
+               ? err_set(ERR_CORRUPT, "blob %llu is missing and no object backs it", (unsigned long long)p->e.blob)
+               : rc;
 }
 
 static int fetch_once(struct reading *r, const struct piece *p, uint64_t from, uint64_t n)
@@ -210,13 +239,15 @@ static int read_all(struct reading *r, uint64_t off, uint64_t n)
         size_t count;
         uint64_t at;
         TRY(meta_extents(r->d->meta, r->content, off, &c, &strings, ext, EXTENTS, &count, &at));
-        r->plain = !c.version || (!c.chunked && c.n == 1); /* one that was changed in place packs many ranges into a blob */
+        r->plain =
+            !c.version || (!c.chunked && c.n == 1); /* one that was changed in place packs many ranges into a blob */
         if (off >= c.size)
             return 0;
         if (n > c.size - off)
             n = c.size - off;
         if (!count)
-            return err_set(ERR_CORRUPT, "content %llu has a hole at %llu", (unsigned long long)r->content, (unsigned long long)off);
+            return err_set(ERR_CORRUPT, "content %llu has a hole at %llu", (unsigned long long)r->content,
+                           (unsigned long long)off);
         for (size_t i = 0; i < count && n; i++) {
             struct piece p = {ext[i], at};
             uint64_t here = at + ext[i].len - off;
@@ -233,7 +264,8 @@ static int read_all(struct reading *r, uint64_t off, uint64_t n)
     return 0;
 }
 
-int data_read(struct data *d, uint64_t content, uint64_t off, uint64_t n, const struct data_sink *sink, bool fill, bool verify)
+int data_read(struct data *d, uint64_t content, uint64_t off, uint64_t n, const struct data_sink *sink, bool fill,
+              bool verify)
 {
     struct reading r = {.d = d, .content = content, .sink = sink, .fill = fill, .verify = verify};
     TRACE("data.read", off, n);
@@ -309,30 +341,12 @@ static int pin_extent(void *arg, const struct extent *e)
     return e->blob ? page_pin(s->d->pages, e->blob, e->blob_off + e->len, true) : 0;
 }
 
-/* The extent of the origin that the blob of a borrowed one was written as: it knows how long the blob is, and its
- * object has all of it. */
-static int origin_extent(struct reading *r, const struct piece *p, struct piece *ret)
-{
-    struct content c;
-    struct buf strings AUTO_BUF = {0};
-    struct extent e;
-    size_t n = 0;
-    uint64_t at;
-    *ret = *p;
-    if (p->e.origin == r->content)
-        return 0;
-    int rc = meta_extents(r->d->meta, p->e.origin, p->e.origin_off, &c, &strings, &e, 1, &n, &at);
-    if (rc == 0 && n && e.blob == p->e.blob)
-        *ret = (struct piece){e, at};
-    return rc == ERR_STALE || rc == ERR_NOT_FOUND ? 0 : rc;
-}
-
 /* Where the page [from, to) is: in the origin's object, or, as far as this extent goes, in the content's own. */
 static int page_backing(struct reading *r, const struct piece *p, const struct piece *o, uint64_t from, uint64_t to,
                         uint64_t *ret_off)
 {
     int rc = ERR_NOT_FOUND;
-    if (p->e.origin != r->content && from >= o->e.blob_off) {
+    if (p->e.origin != r->content && o != p && from >= o->e.blob_off) {
         rc = use_backing(r, p->e.origin);
         *ret_off = o->at + (from - o->e.blob_off);
     }
@@ -372,8 +386,9 @@ struct bringing {
     uint64_t at;
 };
 
-/* A file that was changed in place packs ranges from anywhere into a blob: no single extent knows a page of that, and what is put
- * together from some would be wrong for whoever names the rest. (The POSIX door writes such ranges anew.) */
+/* A file that was changed in place packs ranges from anywhere into a blob: no single extent knows a page of that, and
+ * what is put together from some would be wrong for whoever names the rest. (The POSIX door writes such ranges anew.)
+ */
 static int refuse_packed(struct reading *r, uint64_t origin)
 {
     struct content c;
@@ -383,7 +398,8 @@ static int refuse_packed(struct reading *r, uint64_t origin)
     uint64_t at;
     int rc = meta_extents(r->d->meta, origin, 0, &c, &strings, &e, 1, &n, &at);
     if (rc == 0 && c.version && (c.chunked || c.n != 1))
-        return err_set(ERR_NO_SPACE, "evicted pages that many ranges of a file share cannot be brought back by themselves");
+        return err_set(ERR_NO_SPACE,
+                       "evicted pages that many ranges of a file share cannot be brought back by themselves");
     return rc == ERR_STALE || rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
@@ -392,14 +408,15 @@ static int bring_extent(void *arg, const struct extent *e)
     struct bringing *b = arg;
     uint64_t ps = b->r.d->page_size, end = e->blob_off + e->len;
     struct piece p = {*e, b->at}, o;
+    bool named;
     b->at += e->len;
     if (!e->blob)
         return 0;
-    TRY(origin_extent(&b->r, &p, &o));
+    TRY(origin_extent(&b->r, &p, &o, &named));
     for (uint64_t x = 0; x < end; x += ps)
         if (!page_has(b->r.d->pages, e->blob, x, end - x < ps ? end - x : ps)) {
             TRY(refuse_packed(&b->r, e->origin));
-            TRY(bring_page(&b->r, &p, &o, x));
+            TRY(bring_page(&b->r, &p, named ? &o : &p, x)); /* not named: the origin's object never had these bytes */
         }
     return 0;
 }
@@ -438,9 +455,11 @@ int data_materialize(struct data *d, uint64_t content)
             rc = meta_blobs(d->meta, content, false, pin_extent, &s);
         }
     }
-    if (rc == 0) /* what was fetched is the only copy soon: before its backing goes it is as safe as what was written here */
+    if (rc ==
+        0) /* what was fetched is the only copy soon: before its backing goes it is as safe as what was written here */
         rc = page_sync(d->pages);
-    return rc == ERR_NOT_CACHED ? err_set(ERR_NO_SPACE, "no room in the page store to keep what readers still need") : rc;
+    return rc == ERR_NOT_CACHED ? err_set(ERR_NO_SPACE, "no room in the page store to keep what readers still need")
+                                : rc;
 }
 
 struct unpin {
@@ -588,7 +607,8 @@ enum { WHOLE_MAX = 1u << 30, PART = 64u << 20, PART_MIN = 5u << 20 };
 static uint64_t part_size(const struct parts *p)
 {
     uint64_t same = p->n > 1 ? p->size[0] : 0;
-    if (p->n == 1 && p->size[0] <= PART_MOST) /* else its ETag would be another, and a lost answer leave an object nobody knows */
+    if (p->n == 1 &&
+        p->size[0] <= PART_MOST) /* else its ETag would be another, and a lost answer leave an object nobody knows */
         return UINT64_MAX;
     for (size_t i = 0; i + 1 < p->n; i++) {
         if (p->size[i] < PART_MIN)
@@ -600,8 +620,8 @@ static uint64_t part_size(const struct parts *p)
 }
 
 /* Parts of unequal sizes, so that the object has the ETag its client was told. */
-static int put_parts(const struct data_put *p, const struct ufs_put_opts *o, struct sending *s, const struct parts *parts,
-                     struct ufs_stat *ret)
+static int put_parts(const struct data_put *p, const struct ufs_put_opts *o, struct sending *s,
+                     const struct parts *parts, struct ufs_stat *ret)
 {
     char upload[1100];
     struct ufs_part *done AUTO_FREE = calloc(parts->n, sizeof *done);
@@ -612,7 +632,8 @@ static int put_parts(const struct data_put *p, const struct ufs_put_opts *o, str
         end += parts->size[i];
         s->size = end; /* the source ends where the part does */
         done[i].part = (unsigned)i + 1;
-        r = ufs_mpu_part(p->ufs, str_of(p->key), upload, done[i].part, parts->size[i], NULL, next_bytes, s, done[i].etag);
+        r = ufs_mpu_part(p->ufs, str_of(p->key), upload, done[i].part, parts->size[i], NULL, next_bytes, s,
+                         done[i].etag);
     }
     if (r == 0)
         r = ufs_mpu_complete(p->ufs, str_of(p->key), upload, done, parts->n, o, ret);
@@ -630,7 +651,8 @@ int data_put(struct data *d, const struct data_put *p, struct ufs_stat *ret)
 {
     struct sending s = {.d = d, .content = p->content, .size = p->size};
     struct ufs_pair *pair AUTO_FREE = NULL;
-    struct ufs_put_opts o = {.size = p->size, .if_match = p->if_match, .if_none_match = p->if_none_match, .mtime_ms = p->mtime_ms};
+    struct ufs_put_opts o = {
+        .size = p->size, .if_match = p->if_match, .if_none_match = p->if_none_match, .mtime_ms = p->mtime_ms};
     struct parts parts = {0};
     unsigned char md5[16];
     int r = 0;
@@ -648,7 +670,8 @@ int data_put(struct data *d, const struct data_put *p, struct ufs_stat *ret)
         o.part_size = p->size / PART >= 10000 ? p->size / 9999 + 1 : PART;
     TRACE("data.put", p->content, p->size);
     if (r == 0)
-        r = same == UINT64_MAX ? put_parts(p, &o, &s, &parts, ret) : ufs_put(p->ufs, str_of(p->key), &o, next_bytes, &s, ret);
+        r = same == UINT64_MAX ? put_parts(p, &o, &s, &parts, ret)
+                               : ufs_put(p->ufs, str_of(p->key), &o, next_bytes, &s, ret);
     free(parts.size);
     return r;
 }

@@ -18,8 +18,8 @@ int fs_new(const struct fs_options *o, struct fs **ret)
     fs->expire_ms = o->conf ? conf_ms(o->conf, PROP_MULTIPART_EXPIRE) : 7ull * 24 * 3600 * 1000;
     fs->degrade = o->conf && !strcmp(conf_string(o->conf, PROP_WRITE_FULL_POLICY), "degrade");
     pass_limits_init(&fs->pass, o->conf);
-    struct data_options d = {.meta = o->meta, .pages = o->pages,
-                             .page_size = o->conf ? (uint32_t)conf_size(o->conf, PROP_PAGE_SIZE) : 0};
+    struct data_options d = {
+        .meta = o->meta, .pages = o->pages, .page_size = o->conf ? (uint32_t)conf_size(o->conf, PROP_PAGE_SIZE) : 0};
     d.reader_hold_ms = o->conf ? conf_ms(o->conf, PROP_READER_HOLD) : 600000;
     int r = data_new(&d, &fs->data);
     if (r < 0) {
@@ -244,15 +244,16 @@ static int refuse_dir_there(struct fs *fs, struct fs_at at, unsigned how)
     buf_u8(&dir, '/');
     int r = tolerant(data_lookup(fs->data, at.dir, buf_str(&dir), DATA_POSIX | how, &f));
     if (r == 0 && f.state == META_FOUND && f.i.explicit_dir)
-        r = err_set(ERR_KEY_UNSUPPORTED, "\"%.*s\" is a directory, and the under file system of this bucket cannot hold a file of the "
-                                         "same name",
+        r = err_set(ERR_KEY_UNSUPPORTED,
+                    "\"%.*s\" is a directory, and the under file system of this bucket cannot hold a file of the "
+                    "same name",
                     STR_ARG(at.path));
     meta_found_done(&f);
     return r < 0 ? r : 0;
 }
 
-/* f: what the namespace says of the path. Directories it walked through are directories, and a file it knows has no directory of
- * the same name beside it. */
+/* f: what the namespace says of the path. Directories it walked through are directories, and a file it knows has no
+ * directory of the same name beside it. */
 static int look_for_clash(struct fs *fs, struct fs_at at, size_t key_at, const struct meta_found *f, unsigned how)
 {
     if (f->state == META_FOUND)

@@ -3,21 +3,21 @@
  * THE door: every client (S3, REST, command line, later the mount) works on the namespace and its bytes through these
  * calls, under every policy. One process has one struct fs on one KV store and one page store.
  *
- * Names. A place is a directory inode and a path below it in S3's own syntax: components divided by '/', raw bytes, empty
- * components allowed ("a//b"). A path that ends in '/' names a directory; "a" and "a/" can both exist. FS_POSIX in flags:
- * a path without the final '/' that is no file means the directory, and when both exist the directory. Top-level
- * directories are buckets: {FS_ROOT, "bucket/key"}; "bucket/" is the bucket itself.
+ * Names. A place is a directory inode and a path below it in S3's own syntax: components divided by '/', raw bytes,
+ * empty components allowed ("a//b"). A path that ends in '/' names a directory; "a" and "a/" can both exist. FS_POSIX
+ * in flags: a path without the final '/' that is no file means the directory, and when both exist the directory.
+ * Top-level directories are buckets: {FS_ROOT, "bucket/key"}; "bucket/" is the bucket itself.
  *
  * Acknowledgement. A call that changes something returns 0 when the change is visible to everybody and safe by the
- * policy of its path (docs/semantics.md): WRITE_BACK and TRANSIENT: durable on local disk; WRITE_THROUGH: in the UFS too;
- * NO_CACHE: in the UFS; READ_ONLY: refused with ERR_READ_ONLY.
+ * policy of its path (docs/semantics.md): WRITE_BACK and TRANSIENT: durable on local disk; WRITE_THROUGH: in the UFS
+ * too; NO_CACHE: in the UFS; READ_ONLY: refused with ERR_READ_ONLY.
  *
  * Reading calls give what may be committed but not yet durable; before an answer leaves the machine the front end calls
  * fs_settle() with the attr's or listing's version (0: nothing to wait for).
  *
- * Who owns what: arguments stay the caller's; struct fs_attr holds its strings itself; what callbacks get is valid during
- * the call. Threads: any; a writer, file or upload part by one thread at a time. Errors: codes of err.tbl with a detail
- * that names cause and remedy.
+ * Who owns what: arguments stay the caller's; struct fs_attr holds its strings itself; what callbacks get is valid
+ * during the call. Threads: any; a writer, file or upload part by one thread at a time. Errors: codes of err.tbl with a
+ * detail that names cause and remedy.
  */
 #pragma once
 #include "base/buf.h"
@@ -39,13 +39,13 @@ static inline struct fs_at fs_path(struct str path) /* absolute; leading '/' of 
 }
 
 enum fs_flags {
-    FS_POSIX = 1,      /* see Names */
-    FS_NO_LOAD = 2,    /* answer from the namespace alone, never ask the UFS */
-    FS_NOREPLACE = 4,  /* rename: ERR_EXISTS when the destination is there */
-    FS_EXCHANGE = 8,   /* rename: swap the two */
-    FS_PARENTS = 16,   /* mkdir: make missing parents, existing is success */
-    FS_FORCE = 32,     /* mount remove: forget unpersisted data */
-    FS_RECURSIVE = 64  /* list: all below, no common prefixes (same as delimiter 0) */
+    FS_POSIX = 1,     /* see Names */
+    FS_NO_LOAD = 2,   /* answer from the namespace alone, never ask the UFS */
+    FS_NOREPLACE = 4, /* rename: ERR_EXISTS when the destination is there */
+    FS_EXCHANGE = 8,  /* rename: swap the two */
+    FS_PARENTS = 16,  /* mkdir: make missing parents, existing is success */
+    FS_FORCE = 32,    /* mount remove: forget unpersisted data */
+    FS_RECURSIVE = 64 /* list: all below, no common prefixes (same as delimiter 0) */
 };
 
 enum fs_type { FS_FILE = 1, FS_DIR = 2, FS_SYMLINK = 3, FS_FIFO = 4, FS_SOCKET = 5, FS_CHAR = 6, FS_BLOCK = 7 };
@@ -61,15 +61,15 @@ struct fs_attr {
     bool settled;      /* and at its home key */
     uint64_t size, mtime_ms, ctime_ms;
     uint32_t mode, uid, gid, nlink;
-    char etag[72];     /* without quotes; "" for directories that never were objects */
-    uint64_t version;  /* for fs_settle */
+    char etag[72];    /* without quotes; "" for directories that never were objects */
+    uint64_t version; /* for fs_settle */
 };
 
 int fs_settle(struct fs *fs, uint64_t version);
 
-/* What is stored beside the bytes: pairs of lower-case names: "content-type", "content-encoding", "content-disposition",
- * "content-language", "cache-control", "expires", "x-amz-meta-*", "x-amz-tagging" (URL-encoded query string),
- * "x-amz-checksum-*" (base64 as S3 writes it, "-N" for composite), "x-amz-checksum-type". */
+/* What is stored beside the bytes: pairs of lower-case names: "content-type", "content-encoding",
+ * "content-disposition", "content-language", "cache-control", "expires", "x-amz-meta-*", "x-amz-tagging" (URL-encoded
+ * query string), "x-amz-checksum-*" (base64 as S3 writes it, "-N" for composite), "x-amz-checksum-type". */
 struct fs_pair {
     struct str name, value;
 };
@@ -81,23 +81,23 @@ typedef void fs_meta_fn(void *arg, struct str name, struct str value);
 int fs_stat(struct fs *fs, struct fs_at at, unsigned flags, struct fs_attr *ret, fs_meta_fn *meta, void *arg);
 
 struct fs_entry {
-    struct str key;          /* full key relative to the listed directory; a common prefix ends in the delimiter */
-    bool prefix;             /* a common prefix: attr is zero */
+    struct str key; /* full key relative to the listed directory; a common prefix ends in the delimiter */
+    bool prefix;    /* a common prefix: attr is zero */
     const struct fs_attr *attr;
 };
 struct fs_list {
-    struct fs_at dir;        /* the directory (bucket) keys are relative to; path "" or ending in '/' */
-    struct str prefix;       /* keys start with it */
-    struct str after;        /* and come after it in byte order ("" : from the start) */
-    char delimiter;          /* 0, or any byte: keys holding it behind prefix are rolled up */
-    size_t limit;            /* entries at most; 0: none are wanted */
-    unsigned flags;          /* FS_POSIX: directories are listed as "a/" entries (not prefix) also when implied;
-                                use with delimiter '/' and it is readdir */
+    struct fs_at dir;  /* the directory (bucket) keys are relative to; path "" or ending in '/' */
+    struct str prefix; /* keys start with it */
+    struct str after;  /* and come after it in byte order ("" : from the start) */
+    char delimiter;    /* 0, or any byte: keys holding it behind prefix are rolled up */
+    size_t limit;      /* entries at most; 0: none are wanted */
+    unsigned flags;    /* FS_POSIX: directories are listed as "a/" entries (not prefix) also when implied;
+                          use with delimiter '/' and it is readdir */
 };
 /* In byte order of keys, exact at every page boundary. *ret_more: there is at least one more; continue with after = the
  * last key or common prefix given. Empty implied directories are not shown, nor what the UFS owner rows hide. */
-int fs_list(struct fs *fs, const struct fs_list *l, int (*fn)(void *arg, const struct fs_entry *e), void *arg, bool *ret_more,
-            uint64_t *ret_version);
+int fs_list(struct fs *fs, const struct fs_list *l, int (*fn)(void *arg, const struct fs_entry *e), void *arg,
+            bool *ret_more, uint64_t *ret_version);
 
 /* ---- reading ---- */
 
@@ -128,13 +128,13 @@ struct fs_cond {
     struct str if_none_match; /* p NULL: none; "*": must not exist; else not this ETag */
 };
 struct fs_write {
-    uint64_t size;             /* exact, or UINT64_MAX when unknown */
-    struct fs_cond cond;       /* judged atomically at commit, and early at open to spare the upload */
+    uint64_t size;       /* exact, or UINT64_MAX when unknown */
+    struct fs_cond cond; /* judged atomically at commit, and early at open to spare the upload */
     const struct fs_pair *meta;
     size_t meta_n;
-    uint32_t mode, uid, gid;   /* mode 0: 0644 */
-    unsigned flags;            /* FS_POSIX: do not make missing parents (ERR_NOT_FOUND) */
-    uint64_t mtime_ms;         /* 0: the commit's time */
+    uint32_t mode, uid, gid; /* mode 0: 0644 */
+    unsigned flags;          /* FS_POSIX: do not make missing parents (ERR_NOT_FOUND) */
+    uint64_t mtime_ms;       /* 0: the commit's time */
 };
 struct fs_writer;
 int fs_create(struct fs *fs, struct fs_at at, const struct fs_write *o, struct fs_writer **ret);
@@ -178,8 +178,8 @@ int fs_rename(struct fs *fs, struct fs_at from, struct fs_at to, unsigned flags)
 
 #define FS_UPLOAD_ID 33 /* 32 hex digits and NUL */
 int fs_upload_create(struct fs *fs, struct fs_at at, const struct fs_write *o, char ret_id[FS_UPLOAD_ID]);
-/* A writer for one part (1..10000); fs_commit gives attr.etag = MD5 of the part and attr.size. The last commit of a number
- * wins. pairs given in o->meta (checksums) are kept with the part. */
+/* A writer for one part (1..10000); fs_commit gives attr.etag = MD5 of the part and attr.size. The last commit of a
+ * number wins. pairs given in o->meta (checksums) are kept with the part. */
 int fs_upload_part(struct fs *fs, struct fs_at at, const char *id, unsigned part, const struct fs_write *o,
                    struct fs_writer **ret);
 /* A part copied from bytes [off, off+n) of an object, metadata only inside the namespace; n UINT64_MAX: to the end. */
@@ -187,8 +187,8 @@ int fs_upload_part_copy(struct fs *fs, struct fs_at at, const char *id, unsigned
                         const struct fs_cond *src_cond, uint64_t off, uint64_t n, struct fs_attr *ret);
 struct fs_part {
     unsigned part;
-    struct str etag;         /* as the client sent it, quoted or not */
-    struct str checksum;     /* base64 as the client sent it, or p NULL */
+    struct str etag;     /* as the client sent it, quoted or not */
+    struct str checksum; /* base64 as the client sent it, or p NULL */
 };
 /* The named parts, ascending, become the object. Repeating a Complete that succeeded gives the same answer (for a day).
  * meta: pairs for the object (its checksum). */
@@ -199,32 +199,32 @@ struct fs_part_info {
     unsigned part;
     uint64_t size, mtime_ms;
     char etag[72];
-    struct str checksums;    /* "name=value" lines */
+    struct str checksums; /* "name=value" lines */
 };
 int fs_upload_parts(struct fs *fs, struct fs_at at, const char *id, unsigned after, size_t limit,
                     int (*fn)(void *arg, const struct fs_part_info *p), void *arg, bool *ret_more, fs_meta_fn *meta);
 struct fs_upload_info {
-    struct str key;          /* relative to the bucket */
+    struct str key; /* relative to the bucket */
     const char *id;
     uint64_t start_ms;
-    struct str checksum;     /* its pair "x-amz-checksum-algorithm"; p NULL when it has none */
+    struct str checksum; /* its pair "x-amz-checksum-algorithm"; p NULL when it has none */
 };
 /* Uploads of a bucket in order of (key, id), after the given pair. */
-int fs_uploads(struct fs *fs, struct fs_at bucket, struct str prefix, struct str after_key, const char *after_id, size_t limit,
-               int (*fn)(void *arg, const struct fs_upload_info *u), void *arg, bool *ret_more);
+int fs_uploads(struct fs *fs, struct fs_at bucket, struct str prefix, struct str after_key, const char *after_id,
+               size_t limit, int (*fn)(void *arg, const struct fs_upload_info *u), void *arg, bool *ret_more);
 
 /* ---- mounts and rules ---- */
 
 struct fs_mount {
     uint64_t id, ino;
-    const char *path;        /* "/demo" */
+    const char *path; /* "/demo" */
     const char *uri;
-    const char *options;     /* "k=v" lines, secrets masked */
+    const char *options; /* "k=v" lines, secrets masked */
     bool reachable;
     uint64_t dirty_files, dirty_bytes;
 };
-/* option: "k=v" strings. ERR_EXISTS; ERR_INVALID for overlap with another mount, bad path (one component below the root),
- * unknown scheme; ERR_UNREACHABLE, ERR_DENIED when the UFS root cannot be read. */
+/* option: "k=v" strings. ERR_EXISTS; ERR_INVALID for overlap with another mount, bad path (one component below the
+ * root), unknown scheme; ERR_UNREACHABLE, ERR_DENIED when the UFS root cannot be read. */
 int fs_mount_add(struct fs *fs, struct str path, const char *uri, const char *const *option, size_t n);
 /* ERR_DIRTY with count and bytes when unpersisted data would be lost, unless FS_FORCE. */
 int fs_mount_remove(struct fs *fs, struct str path, unsigned flags);

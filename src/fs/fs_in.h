@@ -23,7 +23,7 @@ struct fs {
     uint64_t expire_ms;
     struct lock px_lock; /* RANK_FS - 1: px */
     struct px *px;       /* what the mounts share, NULL: there is none */
-    bool degrade; /* forebay.write.full.policy */
+    bool degrade;        /* forebay.write.full.policy */
     struct pass_limits pass;
 };
 
@@ -45,7 +45,8 @@ int fs_check_key(struct fs *fs, struct fs_at at);
 int fs_claim(struct fs *fs, struct meta_claim *c);
 /* WRITE_THROUGH of what is built in the cache: wait until the inode is in the UFS. */
 int fs_wait_persisted(struct fs *fs, uint64_t ino);
-/* A writer of one part, kept here under content, or, with a store's upload id, sent to the store's upload of ufs_key. */
+/* A writer of one part, kept here under content, or, with a store's upload id, sent to the store's upload of ufs_key.
+ */
 struct fs_part_of {
     unsigned char id[16];
     uint64_t content;
@@ -53,15 +54,16 @@ struct fs_part_of {
     struct str ufs, ufs_key;
     uint64_t mount;
 };
-int fs_part_writer(struct fs *fs, struct fs_at at, const struct fs_write *o, const struct fs_part_of *of, struct fs_writer **ret);
+int fs_part_writer(struct fs *fs, struct fs_at at, const struct fs_write *o, const struct fs_part_of *of,
+                   struct fs_writer **ret);
 bool fs_is_dir_path(struct str path);
 /* fs_list with the records themselves. */
-int fs_list_meta(struct fs *fs, const struct fs_list *l, int (*fn)(void *arg, const struct meta_entry *e), void *arg, bool *ret_more,
-                 uint64_t *ret_version);
-/* fs_rmdir and fs_rename, safe from the death of the process only (lazy), as POSIX means them. over: called before a rename that
- * replaces a file, with the record of what is renamed. */
+int fs_list_meta(struct fs *fs, const struct fs_list *l, int (*fn)(void *arg, const struct meta_entry *e), void *arg,
+                 bool *ret_more, uint64_t *ret_version);
+/* fs_rmdir and fs_rename, safe from the death of the process only (lazy), as POSIX means them. over: called before a
+ * rename that replaces a file, with the record of what is renamed. */
 int fs_rmdir_lazy(struct fs *fs, struct fs_at at);
-int fs_rename_lazy(struct fs *fs, struct fs_at from, struct fs_at to, unsigned flags, int (*over)(void *arg, const struct inode *i),
-                   void *arg);
+int fs_rename_lazy(struct fs *fs, struct fs_at from, struct fs_at to, unsigned flags,
+                   int (*over)(void *arg, const struct inode *i), void *arg);
 /* Do two paths lie in one mount? */
 int fs_same_mount(struct fs *fs, struct fs_at a, struct fs_at b, bool *ret);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Listing: from the namespace alone where it is complete; else page by page, each page of the UFS's listing loaded first,
- * so that what is given up to that page's end is the merge of both.
+ * Listing: from the namespace alone where it is complete; else page by page, each page of the UFS's listing loaded
+ * first, so that what is given up to that page's end is the merge of both.
  */
 #include "fs/fs_in.h"
 
@@ -40,8 +40,14 @@ static int note_unloaded(void *arg, struct str path)
  * them, and the piece is taken again. */
 static int from_namespace(struct listing *s, struct str after, struct str bound, bool *ret_more)
 {
-    struct meta_list q = {.dir = s->l->dir.dir, .path = s->l->dir.path, .prefix = s->l->prefix, .after = after, .bound = bound,
-                          .delimiter = s->l->delimiter, .limit = s->l->limit - s->given, .posix = s->l->flags & FS_POSIX};
+    struct meta_list q = {.dir = s->l->dir.dir,
+                          .path = s->l->dir.path,
+                          .prefix = s->l->prefix,
+                          .after = after,
+                          .bound = bound,
+                          .delimiter = s->l->delimiter,
+                          .limit = s->l->limit - s->given,
+                          .posix = s->l->flags & FS_POSIX};
     for (int i = 0; i < 1000; i++) {
         uint64_t version;
         s->has_pending = false;
@@ -72,7 +78,8 @@ static int merged(struct listing *s, bool *ret_more)
     buf_str_add(&after, s->l->after);
     while (ufs_more && s->given < s->l->limit && !more) {
         char d = s->l->delimiter == '/' ? '/' : 0;
-        TRY(data_load_page(s->fs->data, s->l->dir.dir, s->l->dir.path, s->l->prefix, buf_str(&after), d, &bound, &ufs_more));
+        TRY(data_load_page(s->fs->data, s->l->dir.dir, s->l->dir.path, s->l->prefix, buf_str(&after), d, &bound,
+                           &ufs_more));
         int r = from_namespace(s, buf_str(&after), ufs_more ? buf_str(&bound) : (struct str){0}, &more);
         if (r)
             return r;
@@ -119,15 +126,15 @@ static int give_attr(void *arg, const struct meta_entry *e)
     return a->fn(a->arg, &x);
 }
 
-int fs_list(struct fs *fs, const struct fs_list *l, int (*fn)(void *arg, const struct fs_entry *e), void *arg, bool *ret_more,
-            uint64_t *ret_version)
+int fs_list(struct fs *fs, const struct fs_list *l, int (*fn)(void *arg, const struct fs_entry *e), void *arg,
+            bool *ret_more, uint64_t *ret_version)
 {
     struct attr_list a = {fn, arg};
     return fs_list_meta(fs, l, give_attr, &a, ret_more, ret_version);
 }
 
-int fs_list_meta(struct fs *fs, const struct fs_list *l, int (*fn)(void *arg, const struct meta_entry *e), void *arg, bool *ret_more,
-                 uint64_t *ret_version)
+int fs_list_meta(struct fs *fs, const struct fs_list *l, int (*fn)(void *arg, const struct meta_entry *e), void *arg,
+                 bool *ret_more, uint64_t *ret_version)
 {
     struct listing s = {.fs = fs, .l = l, .fn = fn, .arg = arg};
     bool known = true, once = true, more = false;
@@ -139,7 +146,8 @@ int fs_list_meta(struct fs *fs, const struct fs_list *l, int (*fn)(void *arg, co
     }
     if (r == 0 && !known && !(l->flags & FS_NO_LOAD)) {
         r = merged(&s, &more);
-        if (r == ERR_UNREACHABLE && once && !s.given) /* what was known last is better than nothing: it is all we ever loaded */
+        if (r == ERR_UNREACHABLE && once &&
+            !s.given) /* what was known last is better than nothing: it is all we ever loaded */
             known = true;
     } else if (r == 0) {
         known = true;

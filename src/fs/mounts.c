@@ -155,8 +155,10 @@ int fs_bucket_create(struct fs *fs, struct str name)
         return ERR_BUCKET_EXISTS;
     }
     if (!root[0])
-        return err_set(ERR_DENIED, "buckets cannot be created here: set forebay.s3.bucket.root.ufs to the place they shall be made in, or "
-                                   "use `forebay mount add`");
+        return err_set(
+            ERR_DENIED,
+            "buckets cannot be created here: set forebay.s3.bucket.root.ufs to the place they shall be made in, or "
+            "use `forebay mount add`");
     TRY(meta_ufs_open(fs->meta, root, "", &u));
     buf_str_add(&options, name);
     buf_u8(&options, '/');

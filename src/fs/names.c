@@ -49,7 +49,8 @@ int fs_delete(struct fs *fs, struct fs_at at, unsigned flags, const struct fs_co
     TRY(r);
     if (!dir && (policy == META_WRITE_THROUGH || policy == META_NO_CACHE))
         return delete_through(fs, at, cond, policy);
-    struct meta_delete d = {.dir = at.dir, .path = at.path, .flags = flags & FS_POSIX ? META_POSIX : 0, .cond = cond ? &mc : NULL};
+    struct meta_delete d = {
+        .dir = at.dir, .path = at.path, .flags = flags & FS_POSIX ? META_POSIX : 0, .cond = cond ? &mc : NULL};
     return meta_delete(fs->meta, &d);
 }
 
@@ -157,7 +158,8 @@ int fs_mkdir(struct fs *fs, struct fs_at at, uint32_t mode, unsigned flags, stru
         r = err_set(ERR_EXISTS, "the path exists already");
     if (r == 0)
         r = meta_mkdir(fs->meta, d.dir, d.path, mode ? mode : 0755, flags & FS_PARENTS,
-                       policy == META_TRANSIENT ? META_TRANSIENT_FILE : META_DIRTY, STR(""), "d41d8cd98f00b204e9800998ecf8427e", &f);
+                       policy == META_TRANSIENT ? META_TRANSIENT_FILE : META_DIRTY, STR(""),
+                       "d41d8cd98f00b204e9800998ecf8427e", &f);
     if (r == 0 && (policy == META_WRITE_THROUGH || policy == META_NO_CACHE))
         r = fs_wait_persisted(fs, f.i.ino);
     if (r == 0)
@@ -214,7 +216,8 @@ static int check_moved_key(struct fs *fs, struct fs_at to, bool dir)
     return r;
 }
 
-/* The lookup that found nothing there has asked the UFS for a file and for a directory of that name: only the key is left to judge. */
+/* The lookup that found nothing there has asked the UFS for a file and for a directory of that name: only the key is
+ * left to judge. */
 static int check_home(struct fs *fs, const struct meta_found *t)
 {
     struct meta_mount *mt = meta_mount_get(fs->meta, t->mount);
@@ -300,8 +303,8 @@ int fs_rename(struct fs *fs, struct fs_at from, struct fs_at to, unsigned flags)
     return rename_at(fs, from, to, flags, &how);
 }
 
-int fs_rename_lazy(struct fs *fs, struct fs_at from, struct fs_at to, unsigned flags, int (*over)(void *arg, const struct inode *i),
-                   void *arg)
+int fs_rename_lazy(struct fs *fs, struct fs_at from, struct fs_at to, unsigned flags,
+                   int (*over)(void *arg, const struct inode *i), void *arg)
 {
     struct renaming how = {true, over, arg};
     return rename_at(fs, from, to, flags, &how);

@@ -202,8 +202,7 @@ int px_node_put(struct px_node *n)
         return r;
     if (!node_leave(n, true, &left))
         return r;
-    if (n->dead_n)
-        px_drop_later(px, n->dead, n->dead_n);
+    px_release_dead(n, false); /* what is published still names the rest, and drops it with itself */
     node_free(n);
     if (meta_file_close(px->fs->meta, ino) && has_no_name(px, ino)) {
         int f = meta_file_forget(px->fs->meta, ino);

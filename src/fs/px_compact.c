@@ -41,24 +41,28 @@ static bool stays(const struct extent *e, uint64_t hole)
     return !e->blob && e->len >= hole;
 }
 
-/* How many extents the row has once it is rewritten. */
-static size_t rewritten(const struct px_row *r, uint64_t hole)
+/* The extents that a rewriting of the row begins with: how many, how many they will be, and their bytes. */
+static void first_run(const struct px_row *r, uint64_t hole, size_t *ret_n, size_t *ret_then, uint64_t *ret_bytes)
 {
-    size_t n = 0;
     bool data = false;
-    for (size_t i = 0; i < r->n; i++) {
-        bool kept = stays(&r->e[i], hole);
-        n += kept || !data;
+    *ret_n = *ret_then = 0;
+    *ret_bytes = 0;
+    for (; *ret_n < r->n && *ret_bytes < PX_RUN; *ret_bytes += r->e[(*ret_n)++].len) {
+        bool kept = stays(&r->e[*ret_n], hole);
+        *ret_then += kept || !data;
         data = !kept;
     }
-    return n;
+    if (*ret_bytes > PX_RUN)
+        *ret_bytes = PX_RUN;
 }
 
+/* Judged by what one rewriting takes, so that each makes the list shorter: there is an end. */
 static bool worth(const struct px_node *n, size_t row, uint64_t limit, uint64_t hole)
 {
-    const struct px_row *r = &n->row[row];
-    return r->n > PX_FEW && ((uint64_t)r->n << 20) > limit * (row_end(n, row) - r->off) &&
-           r->n > 2 * rewritten(r, hole);
+    uint64_t bytes;
+    size_t k, then;
+    first_run(&n->row[row], hole, &k, &then, &bytes);
+    return k > PX_FEW && ((uint64_t)k << 20) > limit * bytes && k > 2 * then;
 }
 
 /* ---- rewriting ---- */

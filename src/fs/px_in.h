@@ -69,8 +69,8 @@ struct px_dead {
     bool shown; /* a published content named it */
 };
 
-/* The extents of a content, where they are few: reads of a node that is not local look there instead of in the KV. Made by
- * the first read (gate held for reading, so by several at once: one wins), never changed. Good for this content and
+/* The extents of a content, where they are few: reads of a node that is not local look there instead of in the KV. Made
+ * by the first read (gate held for reading, so by several at once: one wins), never changed. Good for this content and
  * version, which is held. */
 struct px_window {
     uint64_t content, version;
@@ -91,7 +91,7 @@ struct px_node {
 
     /* under the gate */
     struct inode i; /* as last read or published; without its strings */
-    char base[96]; /* while it is published over somebody else's version: the object this one is based on */
+    char base[96];  /* while it is published over somebody else's version: the object this one is based on */
     bool held;      /* i.content is held */
     bool local;
     struct px_row *row;
@@ -100,7 +100,7 @@ struct px_node {
     uint64_t holes; /* bytes of them that are holes */
     struct map *blobs;
     _Atomic(struct px_window *) window; /* of reads while nothing is changed */
-    uint64_t *unshown; /* blobs that came since the last publish; some may have gone again */
+    uint64_t *unshown;                  /* blobs that came since the last publish; some may have gone again */
     size_t unshown_n;
     uint64_t *lent; /* contents of others, held: what was copied from them is not published yet */
     size_t lent_n;
@@ -123,7 +123,7 @@ struct px_node {
     uint32_t drop_mode;
     enum meta_policy policy; /* as of policy_generation of px.generation */
     atomic_uint_fast64_t policy_generation;
-    uint64_t since_ms; /* dirty: clock_mono_ms of the first change */
+    uint64_t since_ms;               /* dirty: clock_mono_ms of the first change */
     atomic_uint_fast64_t changed_ms; /* clock_mono_ms of the last change */
     atomic_bool untidy;              /* published with more extents than it needs to have, perhaps */
     unsigned tries;                  /* to make them fewer, since then */
@@ -200,6 +200,8 @@ int px_node_put(struct px_node *n);
 /* Gate held for writing: the record as it is now; a node nobody has changed here shows the content of that. */
 int px_node_refresh(struct px_node *n);
 void px_note_seen(struct fs_px *px, const struct inode *i, bool own, bool *ret_same, uint64_t *ret_generation);
+/* Drop what no extent of the node names any more; in_place false: but not what a published content may name. */
+void px_release_dead(struct px_node *n, bool in_place);
 void px_drop_later(struct px *px, const struct px_dead *d, size_t n);
 void px_confirm_later(struct px *px, uint64_t content);
 bool px_unconfirmed(struct px *px, uint64_t content);
@@ -214,7 +216,8 @@ bool px_stopping(struct px *px);
 /* ---- px_compact.c ---- */
 /* Gate held for writing: rows that were changed and have too many extents are rewritten. */
 void px_compact(struct px_node *n);
-/* Gate held for writing, the last reference: it is kept until its extents are few. The reference is not the caller's any more. */
+/* Gate held for writing, the last reference: it is kept until its extents are few. The reference is not the caller's
+ * any more. */
 bool px_keep(struct px_node *n);
 void *px_tidier(void *px); /* thread */
 
@@ -284,7 +287,7 @@ int px_mint_fresh(struct px_node *n);
 int px_show_compacted(struct px_node *n);
 
 /* ---- px_io.c ---- */
-void px_window_free(struct px_node *n); /* gate held for writing */
+void px_window_free(struct px_node *n);                                                /* gate held for writing */
 int px_read_node(struct px_node *n, uint64_t off, void *p, size_t len, size_t *ret_n); /* gate held */
 int px_write_node(struct px_node *n, uint64_t off, const void *p, size_t len);         /* gate held for writing */
 

@@ -75,6 +75,17 @@ static int bring(struct px_node *n)
     return r;
 }
 
+/* Blobs that were written into a list of extents that is not going to be stored. Only where no extent of it was shared
+ * by copy_file_range: those are others' too. */
+static void drop_rewritten(struct px_node *n)
+{
+    for (size_t i = 0; i < n->unshown_n; i++) {
+        const struct px_blob *b = map_get(n->blobs, map_key64(&n->unshown[i]));
+        if (b && !b->shown)
+            px_drop_later(n->px, &(struct px_dead){n->unshown[i], b->bytes, false}, 1);
+    }
+}
+
 int px_local(struct px_node *n)
 {
     if (n->local)
@@ -86,6 +97,7 @@ int px_local(struct px_node *n)
         r = bring(n);
     if (r < 0) {
         px_pieces_free(n);
+        drop_rewritten(n);
         px_rows_free(n);
         n->local = false;
     }
@@ -179,7 +191,7 @@ int px_truncate(struct px_node *n, uint64_t size)
 
 /* ---- publish ---- */
 
-static void release_dead(struct px_node *n, bool in_place)
+void px_release_dead(struct px_node *n, bool in_place)
 {
     size_t k = 0;
     for (size_t i = 0; i < n->dead_n; i++)
@@ -202,12 +214,25 @@ static void rows_stored(struct px_node *n, const struct meta_change *c)
     n->gone_n = 0;
     px_blobs_shown(n);
     px_rows_shared(n);
-    release_dead(n, c->in_place);
+    px_release_dead(n, c->in_place);
+}
+
+/* Does an extent name bytes of a third content? */
+static bool has_foreign(const struct px_node *n, uint64_t old, uint64_t now)
+{
+    for (size_t i = 0; i < n->rows; i++)
+        for (size_t k = 0; k < n->row[i].n; k++) {
+            const struct extent *e = &n->row[i].e[k];
+            if (e->blob && e->origin != old && e->origin != now)
+                return true;
+        }
+    return false;
 }
 
 static void published(struct px_node *n, const struct meta_change *c)
 {
     struct px *px = n->px;
+    bool reload = !c->in_place && has_foreign(n, n->i.content, c->now_content);
     rows_stored(n, c);
     atomic_store(&n->untidy, c->extents > REC_INLINE);
     n->tries = 0;
@@ -227,6 +252,10 @@ static void published(struct px_node *n, const struct meta_change *c)
     n->i.name = n->i.key = STR("");
     n->dirty = n->replaced = n->rewritten = false;
     n->drop_mode = 0;
+    if (reload) { /* what is stored may name the old content where we have a third one (meta/change.c, rebased) */
+        px_rows_free(n);
+        n->local = false;
+    }
     struct fs_px *by = (struct fs_px *)meta_acting();
     if (by)
         px_note_seen(by, &n->i, true, NULL, NULL);
@@ -357,7 +386,9 @@ int px_show_compacted(struct px_node *n)
         rows_stored(n, &c);
         return 0;
     }
-    px_rows_free(n); /* what was rewritten is an orphan, whatever the stored rows say is right */
+    if (r == ERR_BUSY || r == ERR_STALE) /* refused; else the commit may have happened, and the walk decides */
+        drop_rewritten(n);
+    px_rows_free(n); /* whatever the stored rows say is right */
     n->local = false;
     return r;
 }

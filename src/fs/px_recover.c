@@ -23,13 +23,25 @@ static int check_pages(struct recover *r, const struct extent *e)
     return 0;
 }
 
+/* Are these bytes in the origin's object? Not when they were written for it after that, or for what took its place. */
+static bool origin_names(struct recover *r, const struct extent *e)
+{
+    struct content c;
+    struct buf strings AUTO_BUF = {0};
+    struct extent x;
+    size_t n = 0;
+    uint64_t at;
+    int rc = meta_extents(r->fs->meta, e->origin, e->origin_off, &c, &strings, &x, 1, &n, &at);
+    return rc == 0 && n && x.blob == e->blob;
+}
+
 /* Copied by reference from what is in the UFS: its pages may be evicted. */
 static int check_extent(void *arg, const struct extent *e)
 {
     struct recover *r = arg;
     struct meta_backing b;
     int rc = e->blob ? check_pages(r, e) : 0;
-    if ((rc == ERR_NOT_CACHED || rc == ERR_CORRUPT) && e->origin != r->content &&
+    if ((rc == ERR_NOT_CACHED || rc == ERR_CORRUPT) && e->origin != r->content && origin_names(r, e) &&
         meta_backing(r->fs->meta, e->origin, &b) == 0)
         return 0;
     return rc;

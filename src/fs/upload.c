@@ -3,11 +3,11 @@
  * Multipart uploads through the door.
  *
  *   WRITE_BACK, TRANSIENT    parts are kept here; Complete is one transaction that moves no data
- *   WRITE_THROUGH, NO_CACHE  parts pass through to an upload of the store, nothing of them is kept here; Complete is the
- *                            store's, under a claim on the key, then a transaction (NO_CACHE: nothing but the answer)
+ *   WRITE_THROUGH, NO_CACHE  parts pass through to an upload of the store, nothing of them is kept here; Complete is
+ * the store's, under a claim on the key, then a transaction (NO_CACHE: nothing but the answer)
  *
- * The policy is the one when the upload was created. A store without multipart uploads (a directory) gets the parts from
- * here at Complete, which answers when the object is there.
+ * The policy is the one when the upload was created. A store without multipart uploads (a directory) gets the parts
+ * from here at Complete, which answers when the object is there.
  */
 #include "fs/fs_in.h"
 #include <sys/random.h>
@@ -21,7 +21,8 @@ static int parse_id(const char *id, unsigned char out[16])
     return err_set(ERR_NO_UPLOAD, "the upload id is not one of ours");
 }
 
-static int get_upload(struct fs *fs, struct fs_at at, const char *id, unsigned char raw[16], struct upload *u, struct buf *strings)
+static int get_upload(struct fs *fs, struct fs_at at, const char *id, unsigned char raw[16], struct upload *u,
+                      struct buf *strings)
 {
     TRY(parse_id(id, raw));
     return meta_upload_get(fs->meta, at.dir, at.path, raw, u, strings);
@@ -60,7 +61,8 @@ static void drop_there(struct fs *fs, struct fs_at at, const char *upload)
 {
     struct meta_found f = {0};
     struct ufs *u;
-    struct meta_mount *mt = meta_lookup(fs->meta, at.dir, at.path, 0, &f) == 0 ? meta_mount_get(fs->meta, f.mount) : NULL;
+    struct meta_mount *mt =
+        meta_lookup(fs->meta, at.dir, at.path, 0, &f) == 0 ? meta_mount_get(fs->meta, f.mount) : NULL;
     if (mt && meta_mount_ufs(fs->meta, mt, &u) == 0)
         ufs_mpu_abort(u, str_of(f.home), upload);
     meta_mount_put(fs->meta, mt);
@@ -86,8 +88,8 @@ static int create_row(struct fs *fs, struct fs_at at, struct meta_upload_new *u,
 
 int fs_upload_create(struct fs *fs, struct fs_at at, const struct fs_write *o, char ret_id[FS_UPLOAD_ID])
 {
-    struct meta_upload_new u = {.dir = at.dir, .path = at.path, .mode = o->mode, .uid = o->uid, .gid = o->gid,
-                                .expire_ms = fs->expire_ms};
+    struct meta_upload_new u = {
+        .dir = at.dir, .path = at.path, .mode = o->mode, .uid = o->uid, .gid = o->gid, .expire_ms = fs->expire_ms};
     struct buf pairs AUTO_BUF = {0};
     enum meta_policy policy;
     TRACE("fs.upload_create", at.dir, at.path.n);
@@ -111,7 +113,8 @@ static struct fs_part_of part_of(const struct upload *u, unsigned part)
     return of;
 }
 
-int fs_upload_part(struct fs *fs, struct fs_at at, const char *id, unsigned part, const struct fs_write *o, struct fs_writer **ret)
+int fs_upload_part(struct fs *fs, struct fs_at at, const char *id, unsigned part, const struct fs_write *o,
+                   struct fs_writer **ret)
 {
     struct buf strings AUTO_BUF = {0};
     unsigned char raw[16];
@@ -154,8 +157,8 @@ static int slice(void *arg, const struct extent *e)
     return 0;
 }
 
-/* A copied part's bytes are not read, so its ETag is not their MD5 (S3 does not promise that for copies), except where a
- * whole object that came in one PUT is taken. */
+/* A copied part's bytes are not read, so its ETag is not their MD5 (S3 does not promise that for copies), except where
+ * a whole object that came in one PUT is taken. */
 static void slice_etag(const struct fs_attr *a, uint64_t off, uint64_t n, char out[72])
 {
     if (off == 0 && n == a->size && strlen(a->etag) == 32) {
@@ -170,8 +173,8 @@ static void slice_etag(const struct fs_attr *a, uint64_t off, uint64_t n, char o
     str_hex(sum, 16, out);
 }
 
-static int slice_into(struct fs *fs, const struct fs_attr *a, const unsigned char id[16], unsigned part, uint64_t off, uint64_t n,
-                      struct fs_attr *ret)
+static int slice_into(struct fs *fs, const struct fs_attr *a, const unsigned char id[16], unsigned part, uint64_t off,
+                      uint64_t n, struct fs_attr *ret)
 {
     struct extent *ext AUTO_FREE = calloc(MAX_SLICES, sizeof *ext);
     struct slicing s = {.off = off, .n = n, .src = a->content, .backed = a->persisted, .ext = ext};
@@ -192,9 +195,10 @@ static int pump_part(void *arg, const void *p, size_t n)
     return fs_write(arg, p, n);
 }
 
-/* The source is an object of the same store: it copies by itself. ERR_STALE, ERR_PRECONDITION: not as it was; read it. */
-static int copy_there(struct fs *fs, const struct upload *u, const struct fs_attr *src, unsigned part, uint64_t off, uint64_t n,
-                      struct fs_attr *ret)
+/* The source is an object of the same store: it copies by itself. ERR_STALE, ERR_PRECONDITION: not as it was; read it.
+ */
+static int copy_there(struct fs *fs, const struct upload *u, const struct fs_attr *src, unsigned part, uint64_t off,
+                      uint64_t n, struct fs_attr *ret)
 {
     struct part p = {.size = n, .mtime_ms = clock_wall_ms()};
     struct meta_backing from;
@@ -214,7 +218,8 @@ static int copy_there(struct fs *fs, const struct upload *u, const struct fs_att
     if (r == 0)
         r = ufs_mpu_copy(ufs, u->key, id, part, str_of(from.key), off, n, from.ver, stored);
     unsigned char md5[16];
-    if (r == 0 && (strlen(stored) != 32 || !str_unhex(str_of(stored), md5, 16))) /* then the whole's ETag cannot be told */
+    if (r == 0 &&
+        (strlen(stored) != 32 || !str_unhex(str_of(stored), md5, 16))) /* then the whole's ETag cannot be told */
         r = ERR_STALE;
     meta_mount_put(fs->meta, mt);
     TRY(r);
@@ -228,8 +233,8 @@ static int copy_there(struct fs *fs, const struct upload *u, const struct fs_att
 }
 
 /* The bytes are read and written. */
-static int copy_into(struct fs *fs, struct fs_at at, struct fs_file *src, const struct upload *u, unsigned part, uint64_t off, uint64_t n,
-                     struct fs_attr *ret)
+static int copy_into(struct fs *fs, struct fs_at at, struct fs_file *src, const struct upload *u, unsigned part,
+                     uint64_t off, uint64_t n, struct fs_attr *ret)
 {
     struct fs_part_of of = part_of(u, part);
     struct fs_write o = {.size = n};
@@ -244,8 +249,8 @@ static int copy_into(struct fs *fs, struct fs_at at, struct fs_file *src, const 
     return fs_commit(w, NULL, ret);
 }
 
-static int copy_part(struct fs *fs, struct fs_at at, struct fs_file *f, const struct upload *u, unsigned part, uint64_t off, uint64_t n,
-                     bool same_mount, struct fs_attr *ret)
+static int copy_part(struct fs *fs, struct fs_at at, struct fs_file *f, const struct upload *u, unsigned part,
+                     uint64_t off, uint64_t n, bool same_mount, struct fs_attr *ret)
 {
     const struct fs_attr *a = fs_file_attr(f);
     if (!u->ufs.n && same_mount)
@@ -256,8 +261,8 @@ static int copy_part(struct fs *fs, struct fs_at at, struct fs_file *f, const st
     return r;
 }
 
-int fs_upload_part_copy(struct fs *fs, struct fs_at at, const char *id, unsigned part, struct fs_at src, const struct fs_cond *src_cond,
-                        uint64_t off, uint64_t n, struct fs_attr *ret)
+int fs_upload_part_copy(struct fs *fs, struct fs_at at, const char *id, unsigned part, struct fs_at src,
+                        const struct fs_cond *src_cond, uint64_t off, uint64_t n, struct fs_attr *ret)
 {
     struct buf strings AUTO_BUF = {0};
     struct meta_cond sc = fs_cond_of(src_cond);
@@ -304,7 +309,9 @@ static int made_before(struct ufs *u, const struct meta_claim *c, const struct m
         *ret = st;
         return 0;
     }
-    return r == 0 || r == ERR_NOT_FOUND ? err_set(ERR_NO_UPLOAD, "the under file system does not know the upload any more") : r;
+    return r == 0 || r == ERR_NOT_FOUND
+               ? err_set(ERR_NO_UPLOAD, "the under file system does not know the upload any more")
+               : r;
 }
 
 static int complete_there(struct fs *fs, const struct meta_claim *c, const struct meta_pass *p, struct ufs_stat *ret)
@@ -384,8 +391,8 @@ static int complete_here(struct fs *fs, struct meta_complete *mc, enum meta_poli
     return goes_through(policy) ? fs_wait_persisted(fs, mc->found->i.ino) : 0;
 }
 
-int fs_upload_complete(struct fs *fs, struct fs_at at, const char *id, const struct fs_part *parts, size_t n, const struct fs_cond *cond,
-                       const struct fs_pair *meta, size_t meta_n, struct fs_attr *ret)
+int fs_upload_complete(struct fs *fs, struct fs_at at, const char *id, const struct fs_part *parts, size_t n,
+                       const struct fs_cond *cond, const struct fs_pair *meta, size_t meta_n, struct fs_attr *ret)
 {
     struct meta_part_ref *ref AUTO_FREE = calloc(n ? n : 1, sizeof *ref);
     struct meta_found f = {0};
@@ -398,8 +405,15 @@ int fs_upload_complete(struct fs *fs, struct fs_at at, const char *id, const str
     TRY(fs_encode_pairs(meta, meta_n, &pairs));
     for (size_t i = 0; i < n; i++)
         ref[i] = (struct meta_part_ref){parts[i].part, parts[i].etag, parts[i].checksum};
-    struct meta_complete c = {.dir = at.dir, .path = at.path, .part = ref, .n = n, .cond = fs_cond_of(cond), .pairs = buf_str(&pairs),
-                              .fate = policy == META_TRANSIENT ? META_TRANSIENT_FILE : META_DIRTY, .min_part = MIN_PART, .found = &f};
+    struct meta_complete c = {.dir = at.dir,
+                              .path = at.path,
+                              .part = ref,
+                              .n = n,
+                              .cond = fs_cond_of(cond),
+                              .pairs = buf_str(&pairs),
+                              .fate = policy == META_TRANSIENT ? META_TRANSIENT_FILE : META_DIRTY,
+                              .min_part = MIN_PART,
+                              .found = &f};
     int r = get_upload(fs, at, id, c.id, &u, &strings);
     if (r == 0 && u.ufs.n)
         r = complete_passing(fs, &c, policy);
@@ -476,8 +490,8 @@ static int give_upload(void *arg, const struct upload *u)
     return l->fn(l->arg, &i);
 }
 
-int fs_uploads(struct fs *fs, struct fs_at bucket, struct str prefix, struct str after_key, const char *after_id, size_t limit,
-               int (*fn)(void *arg, const struct fs_upload_info *u), void *arg, bool *ret_more)
+int fs_uploads(struct fs *fs, struct fs_at bucket, struct str prefix, struct str after_key, const char *after_id,
+               size_t limit, int (*fn)(void *arg, const struct fs_upload_info *u), void *arg, bool *ret_more)
 {
     struct upload_list l = {fn, arg};
     struct meta_found f = {0};

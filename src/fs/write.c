@@ -4,11 +4,12 @@
  *
  *   WRITE_BACK, TRANSIENT   pages (pinned) -> seal -> one transaction
  *   WRITE_THROUGH           pages and an invisible UFS write side by side -> claim -> UFS visible -> transaction
- *   a part of an upload     pages -> seal -> its row; where the upload passes through (fs/upload.c): the store -> its row
- *   NO_CACHE                the UFS write alone -> claim -> UFS visible -> claim released
+ *   a part of an upload     pages -> seal -> its row; where the upload passes through (fs/upload.c): the store -> its
+ * row NO_CACHE                the UFS write alone -> claim -> UFS visible -> claim released
  *
- * A crash before the transaction leaves pages that no content names (found by the walk after the start) and, where a claim
- * was made, a row that says so. Nothing that was not acknowledged is half visible: the UFS write shows at its end only.
+ * A crash before the transaction leaves pages that no content names (found by the walk after the start) and, where a
+ * claim was made, a row that says so. Nothing that was not acknowledged is half visible: the UFS write shows at its end
+ * only.
  */
 #include "fs/fs_in.h"
 
@@ -34,7 +35,7 @@ struct fs_writer {
     bool is_part;
     unsigned char upload[16], sum[16];
     unsigned part;
-    struct pass *pass;   /* it passes through: where to, and the names it needs */
+    struct pass *pass; /* it passes through: where to, and the names it needs */
     struct buf ufs_id, ufs_key;
 };
 
@@ -94,7 +95,8 @@ static int begin_ufs(struct fs_writer *w)
         r = w->mt ? meta_mount_ufs(w->fs->meta, w->mt, &u) : err_set(ERR_NO_BUCKET, "there is no such bucket");
     }
     if (r == 0) {
-        struct ufs_put_opts o = {.size = w->announced == UINT64_MAX ? UFS_SIZE_UNKNOWN : w->announced, .mtime_ms = w->mtime_ms};
+        struct ufs_put_opts o = {.size = w->announced == UINT64_MAX ? UFS_SIZE_UNKNOWN : w->announced,
+                                 .mtime_ms = w->mtime_ms};
         o.meta.n = data_ufs_pairs(buf_str(&w->pairs), &pair);
         o.meta.pair = pair;
         r = ufs_write_begin(u, str_of(f.home), &o, &w->ufs);
@@ -116,7 +118,8 @@ static int begin(struct fs_writer *w)
         r = 0;
     }
     TRY(r);
-    bool through = (w->policy == META_WRITE_THROUGH || w->policy == META_NO_CACHE) && !w->is_part && !fs_is_dir_path(buf_str(&w->path));
+    bool through = (w->policy == META_WRITE_THROUGH || w->policy == META_NO_CACHE) && !w->is_part &&
+                   !fs_is_dir_path(buf_str(&w->path));
     return through ? begin_ufs(w) : 0;
 }
 
@@ -156,8 +159,8 @@ static int writer_new(struct fs *fs, struct fs_at at, const struct fs_write *o, 
     return 0;
 }
 
-/* Preconditions are judged by the commit; a look beforehand spares an upload that must fail, and loads what the UFS knows
- * of the key, so that the commit can judge at all. */
+/* Preconditions are judged by the commit; a look beforehand spares an upload that must fail, and loads what the UFS
+ * knows of the key, so that the commit can judge at all. */
 static int glance(struct fs *fs, struct fs_at at, enum meta_policy policy, const struct fs_cond *c)
 {
     struct meta_found f = {0};
@@ -277,10 +280,21 @@ static void publish_args(struct fs_writer *w, const char *etag, struct extent *e
 {
     *e = (struct extent){.len = w->size, .blob = w->blob, .origin = w->content};
     bool dir = fs_is_dir_path(buf_str(&w->path));
-    *p = (struct meta_publish){.dir = w->dir, .path = buf_str(&w->path), .flags = w->flags & FS_POSIX ? META_POSIX : 0,
-                               .cond = writer_cond(w), .type = dir ? REC_DIR : REC_FILE, .mode = dir ? 0755 : w->mode, .uid = w->uid,
-                               .gid = w->gid, .size = w->size, .mtime_ms = w->mtime_ms, .content = dir ? 0 : w->content, .ext = e,
-                               .n = w->size > 0, .etag = etag, .pairs = buf_str(&w->pairs)};
+    *p = (struct meta_publish){.dir = w->dir,
+                               .path = buf_str(&w->path),
+                               .flags = w->flags & FS_POSIX ? META_POSIX : 0,
+                               .cond = writer_cond(w),
+                               .type = dir ? REC_DIR : REC_FILE,
+                               .mode = dir ? 0755 : w->mode,
+                               .uid = w->uid,
+                               .gid = w->gid,
+                               .size = w->size,
+                               .mtime_ms = w->mtime_ms,
+                               .content = dir ? 0 : w->content,
+                               .ext = e,
+                               .n = w->size > 0,
+                               .etag = etag,
+                               .pairs = buf_str(&w->pairs)};
 }
 
 static int seal(struct fs_writer *w)
@@ -363,7 +377,11 @@ static int commit_through(struct fs_writer *w, const char *etag, struct meta_fou
 {
     char intent[72];
     meta_intent(intent, etag, w->size);
-    struct meta_claim c = {.dir = w->dir, .path = buf_str(&w->path), .cond = writer_cond(w), .kind = CLAIM_PUT, .intent = intent,
+    struct meta_claim c = {.dir = w->dir,
+                           .path = buf_str(&w->path),
+                           .cond = writer_cond(w),
+                           .kind = CLAIM_PUT,
+                           .intent = intent,
                            .expect_content = w->expect_content};
     struct meta_publish p;
     struct ufs_stat st;
@@ -425,7 +443,8 @@ static int commit_passing(struct fs_writer *w, const char *etag, struct fs_attr 
 static int commit_part(struct fs_writer *w, const char *etag, struct fs_attr *ret)
 {
     struct extent e = {.len = w->size, .blob = w->blob, .origin = w->content};
-    struct part p = {.size = w->size, .mtime_ms = clock_wall_ms(), .pairs = buf_str(&w->pairs), .n = w->size > 0, .ext = &e};
+    struct part p = {
+        .size = w->size, .mtime_ms = clock_wall_ms(), .pairs = buf_str(&w->pairs), .n = w->size > 0, .ext = &e};
     snprintf(p.etag, sizeof p.etag, "%s", etag);
     int r = meta_upload_part(w->fs->meta, w->upload, w->part, &p, 0);
     if (r < 0 && err_info(r)->retry == ERR_RETRY_NEVER)
@@ -472,13 +491,15 @@ static int begin_passing(struct fs_writer *w, const struct fs_part_of *of)
     return pass_begin(&w->fs->pass, u, buf_str(&w->ufs_key), w->ufs_id.p, of->part, w->announced, &w->pass);
 }
 
-int fs_part_writer(struct fs *fs, struct fs_at at, const struct fs_write *o, const struct fs_part_of *of, struct fs_writer **ret)
+int fs_part_writer(struct fs *fs, struct fs_at at, const struct fs_write *o, const struct fs_part_of *of,
+                   struct fs_writer **ret)
 {
     struct fs_writer *w;
     enum meta_policy policy;
     TRY(fs_writable(fs, at, &policy));
     TRY(writer_new(fs, at, o, &w));
-    w->policy = META_WRITE_BACK; /* what is kept here is pinned whatever the policy; Complete does what the policy says */
+    w->policy =
+        META_WRITE_BACK; /* what is kept here is pinned whatever the policy; Complete does what the policy says */
     w->is_part = true;
     w->content = of->content;
     w->part = of->part;
@@ -505,8 +526,8 @@ static int pump_bytes(void *arg, const void *p, size_t n)
 }
 
 /* Where the destination is written through, or lies in another mount, a copy is a read and a write. */
-static int copy_bytes(struct fs *fs, struct fs_file *src, bool onto_itself, struct fs_at dst, const struct fs_write *o, struct str pairs,
-                      struct fs_attr *ret)
+static int copy_bytes(struct fs *fs, struct fs_file *src, bool onto_itself, struct fs_at dst, const struct fs_write *o,
+                      struct str pairs, struct fs_attr *ret)
 {
     struct fs_write wo = *o;
     struct pump s;
@@ -533,17 +554,28 @@ static int copy_bytes(struct fs *fs, struct fs_file *src, bool onto_itself, stru
     return fs_commit(s.w, NULL, ret);
 }
 
-static int copy_names(struct fs *fs, const struct fs_attr *src, struct fs_at dst, const struct fs_write *o, struct str pairs,
-                      enum meta_policy policy, struct fs_attr *ret)
+static int copy_names(struct fs *fs, const struct fs_attr *src, struct fs_at dst, const struct fs_write *o,
+                      struct str pairs, enum meta_policy policy, struct fs_attr *ret)
 {
     struct meta_found f = {0};
     uint64_t id;
     TRY(meta_mint(fs->meta, 1, &id));
-    struct meta_publish p = {.dir = dst.dir, .path = dst.path, .cond = fs_cond_of(&o->cond), .type = REC_FILE,
-                             .mode = o->mode ? o->mode : src->mode, .uid = o->uid, .gid = o->gid, .size = src->size,
-                             .mtime_ms = o->mtime_ms, .content = src->size ? id : id, .etag = src->etag, .pairs = pairs,
-                             .fate = policy == META_TRANSIENT ? META_TRANSIENT_FILE : META_DIRTY, .src_content = src->content,
-                             .src_ino = src->ino, .found = &f};
+    struct meta_publish p = {.dir = dst.dir,
+                             .path = dst.path,
+                             .cond = fs_cond_of(&o->cond),
+                             .type = REC_FILE,
+                             .mode = o->mode ? o->mode : src->mode,
+                             .uid = o->uid,
+                             .gid = o->gid,
+                             .size = src->size,
+                             .mtime_ms = o->mtime_ms,
+                             .content = src->size ? id : id,
+                             .etag = src->etag,
+                             .pairs = pairs,
+                             .fate = policy == META_TRANSIENT ? META_TRANSIENT_FILE : META_DIRTY,
+                             .src_content = src->content,
+                             .src_ino = src->ino,
+                             .found = &f};
     int r = meta_publish(fs->meta, &p);
     if (r == 0)
         fs_fill_attr(&f, ret);
@@ -561,8 +593,8 @@ static void collect_pair(void *arg, struct str name, struct str value)
     pairs_add(s->out, name, value);
 }
 
-static int copy_once(struct fs *fs, struct fs_at src, const struct fs_cond *src_cond, struct fs_at dst, const struct fs_write *o,
-                     bool replace_meta, enum meta_policy policy, struct fs_attr *ret)
+static int copy_once(struct fs *fs, struct fs_at src, const struct fs_cond *src_cond, struct fs_at dst,
+                     const struct fs_write *o, bool replace_meta, enum meta_policy policy, struct fs_attr *ret)
 {
     struct fs_file *f;
     struct buf old AUTO_BUF = {0}, pairs AUTO_BUF = {0};
@@ -596,8 +628,8 @@ static int copy_once(struct fs *fs, struct fs_at src, const struct fs_cond *src_
     return r;
 }
 
-int fs_copy(struct fs *fs, struct fs_at src, const struct fs_cond *src_cond, struct fs_at dst, const struct fs_write *o, bool replace_meta,
-            struct fs_attr *ret)
+int fs_copy(struct fs *fs, struct fs_at src, const struct fs_cond *src_cond, struct fs_at dst, const struct fs_write *o,
+            bool replace_meta, struct fs_attr *ret)
 {
     enum meta_policy policy;
     TRACE("fs.copy", src.path.n, dst.path.n);
@@ -620,7 +652,8 @@ int fs_set_meta(struct fs *fs, struct fs_at at, unsigned flags, const struct fs_
 {
     struct fs_attr a;
     TRY(fs_stat(fs, at, flags, &a, NULL, NULL));
-    struct fs_write o = {.size = a.size, .meta = meta, .meta_n = n, .mode = a.mode, .uid = a.uid, .gid = a.gid, .mtime_ms = a.mtime_ms};
+    struct fs_write o = {
+        .size = a.size, .meta = meta, .meta_n = n, .mode = a.mode, .uid = a.uid, .gid = a.gid, .mtime_ms = a.mtime_ms};
     if (a.type == FS_DIR) {
         enum meta_policy policy;
         struct buf over AUTO_BUF = {0};

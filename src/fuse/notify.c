@@ -6,6 +6,13 @@
 #include "fuse/host.h"
 #include <sys/uio.h>
 
+static void cut_off(struct fuse_host *h)
+{
+    atomic_store(&h->gone, true); /* those who wait behind us need not */
+    stream_cut(h->calls);
+    stream_cut(h->notices);
+}
+
 /* Until the other host's kernel has heard it. One that does not answer in time must not keep what it may have cached:
  * its connection ends, and with that what we owe it. */
 static void send_notice_there(struct fuse_host *h, const struct iovec *v, size_t n)
@@ -14,8 +21,10 @@ static void send_notice_there(struct fuse_host *h, const struct iovec *v, size_t
     char none;
     size_t got;
     LOCKED(&h->notice);
+    if (atomic_load(&h->gone))
+        return;
     if (stream_send(h->notices, STREAM_NOTICE, v, n) < 0 || stream_receive(h->notices, &kind, &none, 0, &got) < 0)
-        stream_cut(h->calls);
+        cut_off(h);
 }
 
 static void send_notice(struct fuse_host *h, int code, const struct iovec *part, size_t n)

@@ -391,6 +391,7 @@ int fuse_remotes_new(struct fs *fs, const struct conf *conf, struct fuse_remotes
     char where[192];
     r->fs = fs;
     r->conf = conf;
+    r->fd = -1;
     lock_init(&r->lock, RANK_FUSE);
     cond_init(&r->changed);
     r->stop = eventfd(0, EFD_CLOEXEC);

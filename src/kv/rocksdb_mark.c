@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The mark: a small file beside the store that says up to which sequence number its log has been synced. Recovery stops at
- * the first bad record of the log and cannot tell a tail that a power cut tore from a bit that flipped in what was synced.
- * The mark can: when less comes back than was synced, the store is damaged and is not opened, for opening it would throw away
- * what lies behind the bad record.
+ * The mark: a small file beside the store that says up to which sequence number its log has been synced. Recovery stops
+ * at the first bad record of the log and cannot tell a tail that a power cut tore from a bit that flipped in what was
+ * synced. The mark can: when less comes back than was synced, the store is damaged and is not opened, for opening it
+ * would throw away what lies behind the bad record.
  *
- * It is written after each sync and never synced itself. A power cut may take the last writes of it back; what it says is
- * true nevertheless, of an earlier sync. It fits into one disk block and carries its own check, so it is never half true.
+ * It is written after each sync and never synced itself. A power cut may take the last writes of it back; what it says
+ * is true nevertheless, of an earlier sync. It fits into one disk block and carries its own check, so it is never half
+ * true.
  */
 #include "base/cleanup.h"
 #include "base/err.h"
@@ -68,10 +69,11 @@ int rocks_mark_check(const char *dir, const rocksdb_options_t *o)
     rocksdb_close(db);
     if (found >= synced)
         return 0;
-    return err_set(ERR_CORRUPT,
-                   "%s is damaged: changes up to number %" PRIu64 " were on disk, and only those up to %" PRIu64
-                   " can be read; a bit of its log has flipped, or a file is missing. Nothing was changed. Restore the "
-                   "directory from a copy; or, to go on with what is left and lose the later changes, copy it aside and start "
-                   "once with forebay.kv.accept.loss=true",
-                   dir, synced, found);
+    return err_set(
+        ERR_CORRUPT,
+        "%s is damaged: changes up to number %" PRIu64 " were on disk, and only those up to %" PRIu64
+        " can be read; a bit of its log has flipped, or a file is missing. Nothing was changed. Restore the "
+        "directory from a copy; or, to go on with what is left and lose the later changes, copy it aside and start "
+        "once with forebay.kv.accept.loss=true",
+        dir, synced, found);
 }

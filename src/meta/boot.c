@@ -34,7 +34,8 @@ static int revive_tx(struct kv_tx *tx, void *arg)
     return 0;
 }
 
-/* A rename of a whole prefix that a dead process had under way, for a directory that is not there any more to finish it. */
+/* A rename of a whole prefix that a dead process had under way, for a directory that is not there any more to finish
+ * it. */
 static int each_prefix(void *arg, struct str key, struct str value)
 {
     struct recover_arg *a = arg;
@@ -98,7 +99,7 @@ int meta_recover(struct meta *m)
 struct rules_walk {
     struct meta *m;
     const struct meta_item *it;
-    struct str base;   /* absolute path of the directory, ends in '/' */
+    struct str base; /* absolute path of the directory, ends in '/' */
     bool more;
 };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Dropping: contents that nobody owns, borrows from or reads are forgotten; their blobs are handed out for recycling only
- * after that commit is durable. And the question the page store asks after a start: what do you think of this blob?
+ * Dropping: contents that nobody owns, borrows from or reads are forgotten; their blobs are handed out for recycling
+ * only after that commit is durable. And the question the page store asks after a start: what do you think of this
+ * blob?
  */
 #include "meta/tx.h"
 
@@ -13,7 +14,7 @@ struct drop_batch {
     const struct meta_item *it;
     size_t n;
     enum drop_fate *fate;
-    bool may_borrow; /* somebody may borrow from one of the batch */
+    bool may_borrow;  /* somebody may borrow from one of the batch */
     struct buf blobs; /* blob, bytes ... of own extents */
 };
 
@@ -120,7 +121,8 @@ int tx_unref_all(struct kv_tx *tx, uint64_t borrower)
     return 0;
 }
 
-/* One look for the whole batch: contents that died together have numbers near each other, and are seldom borrowed from. */
+/* One look for the whole batch: contents that died together have numbers near each other, and are seldom borrowed from.
+ */
 static int any_ref(struct kv_tx *tx, struct drop_batch *b)
 {
     struct buf begin AUTO_BUF = {0}, last AUTO_BUF = {0}, end AUTO_BUF = {0};
@@ -259,7 +261,8 @@ static int put_off(struct meta *m, const struct meta_item *it, enum drop_fate fa
 }
 
 /* One transaction for all of them; then, when it is durable, the blobs. */
-static int drop_some(struct drop_batch *b, int (*fn)(void *arg, uint64_t blob, uint64_t bytes), void *arg, size_t *ret_dropped)
+static int drop_some(struct drop_batch *b, int (*fn)(void *arg, uint64_t blob, uint64_t bytes), void *arg,
+                     size_t *ret_dropped)
 {
     bool *out AUTO_FREE = calloc(b->n, sizeof *out);
     uint64_t version = 0;
@@ -279,8 +282,8 @@ static int drop_some(struct drop_batch *b, int (*fn)(void *arg, uint64_t blob, u
     return r == 0 ? hand_out(b, fn, arg) : r;
 }
 
-int meta_drop(struct meta *m, const struct meta_item *it, size_t n, int (*fn)(void *arg, uint64_t blob, uint64_t bytes), void *arg,
-              size_t *ret_dropped)
+int meta_drop(struct meta *m, const struct meta_item *it, size_t n, int (*fn)(void *arg, uint64_t blob, uint64_t bytes),
+              void *arg, size_t *ret_dropped)
 {
     enum drop_fate *fate AUTO_FREE = calloc(n ? n : 1, sizeof *fate), alone;
     struct drop_batch all = {m, it, n, fate, false, {0}};
@@ -316,7 +319,8 @@ static int borrowers_tx(struct kv_tx *tx, void *arg)
     buf_reset(&a->out);
     key_id(&begin, 'R', a->content);
     kv_prefix_end(buf_str(&begin), &end);
-    struct kv_range r = {.begin = a->from.n ? buf_str(&a->from) : buf_str(&begin), .end = buf_str(&end), .max_rows = 256};
+    struct kv_range r = {
+        .begin = a->from.n ? buf_str(&a->from) : buf_str(&begin), .end = buf_str(&end), .max_rows = 256};
     TRY(kv_range(tx, &r, &rows));
     for (size_t i = 0; i < rows.n; i++) {
         struct content c;
@@ -417,8 +421,8 @@ static int seek_blob(void *arg, const struct extent *e)
     return s->found;
 }
 
-/* A building content's blobs are in its upload's part rows; which upload it is stands in no row by content, but the walk is
- * rare and uploads are few: all parts are asked. */
+/* A building content's blobs are in its upload's part rows; which upload it is stands in no row by content, but the
+ * walk is rare and uploads are few: all parts are asked. */
 struct part_seek {
     struct seek s;
     uint64_t content;

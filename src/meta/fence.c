@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Two clusters must not work on one place of a UFS: neither would know the other's claims. The object .forebay/lock says
- * who works there: the cluster, and the process with its host and the time until which its word holds. It is taken when
- * a mount is opened, renewed while it is open, removed when it is closed.
+ * Two clusters must not work on one place of a UFS: neither would know the other's claims. The object .forebay/lock
+ * says who works there: the cluster, and the process with its host and the time until which its word holds. It is taken
+ * when a mount is opened, renewed while it is open, removed when it is closed.
  *
  * Taken over is the lock of the same cluster (the same metadata, so the same claims), of a process of this host that is
  * dead, and one that was not renewed in time. A UFS where nothing may be written has no lock: nobody changes it.
@@ -156,9 +156,11 @@ int fence_take(struct meta *m, struct ufs *u, const char *uri)
     self(m, &me);
     TRY(read_fence(u, &other, ver));
     if (other.cluster[0] && strcmp(other.cluster, me.cluster) && !dead(&other, &me))
-        return err_set(ERR_BUSY, "%s is in use by another Forebay (process %ld, metadata %s): unmount it there first, or wait two "
-                                 "minutes after that one has died",
-                       uri, other.pid, other.cluster);
+        return err_set(
+            ERR_BUSY,
+            "%s is in use by another Forebay (process %ld, metadata %s): unmount it there first, or wait two "
+            "minutes after that one has died",
+            uri, other.pid, other.cluster);
     return put_fence(u, &me, ver);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * fsck: every rule of meta/rec.h, and the smaller ones between them, on a stopped instance. Each row is looked at once, in
- * key order, in a view of its own with point lookups of what it names; nothing is kept but counters, so memory does not
- * grow with the namespace. A rule that ties two rows is checked from both ends where both have a key.
+ * fsck: every rule of meta/rec.h, and the smaller ones between them, on a stopped instance. Each row is looked at once,
+ * in key order, in a view of its own with point lookups of what it names; nothing is kept but counters, so memory does
+ * not grow with the namespace. A rule that ties two rows is checked from both ends where both have a key.
  *
  * No breach: claims (of whatever start), and reap records whose row is gone: the jobs take those away by themselves.
  *

@@ -18,23 +18,25 @@ struct fsck {
     uint64_t ids;     /* the first id that was not minted */
     /* What rows before this one said; as it was when a view runs again. */
     struct fsck_state {
-        /* Counted, so that a rule whose other end has no key of its own is looked for row by row only when sums differ. */
+        /* Counted, so that a rule whose other end has no key of its own is looked for row by row only when sums differ.
+         */
         uint64_t removed, tree_records;   /* directories without a parent; T records that name one */
         uint64_t building, build_records; /* contents being built; U records that name one */
         uint64_t blob_records;
         struct {
-            uint64_t id, end;     /* content whose C rows pass by; how far they reach without a gap */
+            uint64_t id, end; /* content whose C rows pass by; how far they reach without a gap */
             bool any, bad, there;
-            struct content c;     /* its strings are not kept */
+            struct content c; /* its strings are not kept */
         } chunks;
         unsigned char parts_of[16]; /* the upload whose V rows pass by */
         bool parts_any;
-        uint64_t parts_content;     /* 0: finished, nothing to look for */
+        uint64_t parts_content; /* 0: finished, nothing to look for */
     } s;
 };
 
 /* Remember a breach of the row under check. ino: the inode whose path is told, 0: none. */
-void fsck_breach(struct fsck *f, uint64_t ino, const char *rule, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+void fsck_breach(struct fsck *f, uint64_t ino, const char *rule, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 /* Run a check of one row in a view and say what it found. */
 struct fsck_row {
     struct fsck *f;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * fsck: contents and their extents (R6, R8, R9), references between contents (R7), uploads and their parts (U), blobs that
- * are to be dropped.
+ * fsck: contents and their extents (R6, R8, R9), references between contents (R7), uploads and their parts (U), blobs
+ * that are to be dropped.
  */
 #include "meta/fsck.h"
 
@@ -28,7 +28,8 @@ static int bytes_here(struct kv_tx *tx, struct fsck *f, const struct content *ow
             return 0;
     }
     if (e->len && !f->has(f->has_arg, e->blob, e->blob_off, e->len))
-        fsck_breach(f, own->ino, "R8", "bytes %llu+%llu of blob %llu are not in the page store and nowhere else (content %llu)",
+        fsck_breach(f, own->ino, "R8",
+                    "bytes %llu+%llu of blob %llu are not in the page store and nowhere else (content %llu)",
                     LLU(e->blob_off), LLU(e->len), LLU(e->blob), LLU(own->id));
     return 0;
 }
@@ -48,7 +49,8 @@ static int origin_there(struct kv_tx *tx, struct fsck *f, const struct content *
     TRY(fsck_there(tx, buf_str(&k), &back));
     ref = ref && back;
     if (!there)
-        fsck_breach(f, own->ino, "R7", "content %llu borrows from %llu, which is forgotten", LLU(own->id), LLU(e->origin));
+        fsck_breach(f, own->ino, "R7", "content %llu borrows from %llu, which is forgotten", LLU(own->id),
+                    LLU(e->origin));
     if (!ref || (own->state == CONTENT_LIVE && !own->borrows))
         fsck_breach(f, own->ino, "R7", "content %llu borrows from %llu, and %s", LLU(own->id), LLU(e->origin),
                     ref ? "its record says that it does not borrow" : "no reference row says so");
@@ -72,8 +74,9 @@ static int live_content(struct kv_tx *tx, struct fsck *f, const struct content *
     bool there;
     TRY(fsck_inode(tx, c->ino, &i, &there));
     if (!there || i.content != c->id)
-        fsck_breach(f, there ? c->ino : 0, "R9", "content %llu is live for inode %llu, which %s, and has no drop record", LLU(c->id),
-                    LLU(c->ino), there ? "has another" : "is not there");
+        fsck_breach(f, there ? c->ino : 0, "R9",
+                    "content %llu is live for inode %llu, which %s, and has no drop record", LLU(c->id), LLU(c->ino),
+                    there ? "has another" : "is not there");
     return 0;
 }
 
@@ -127,8 +130,10 @@ int fsck_content_row(struct kv_tx *tx, struct fsck_row *r)
 void fsck_chunks_end(struct fsck *f)
 {
     const struct content *c = &f->s.chunks.c;
-    if (f->s.chunks.any && f->s.chunks.there && !f->s.chunks.bad && c->state != CONTENT_BUILDING && f->s.chunks.end != c->size)
-        fsck_breach(f, c->ino, "R6", "content %llu has %llu bytes, its extents %llu", LLU(c->id), LLU(c->size), LLU(f->s.chunks.end));
+    if (f->s.chunks.any && f->s.chunks.there && !f->s.chunks.bad && c->state != CONTENT_BUILDING &&
+        f->s.chunks.end != c->size)
+        fsck_breach(f, c->ino, "R6", "content %llu has %llu bytes, its extents %llu", LLU(c->id), LLU(c->size),
+                    LLU(f->s.chunks.end));
     f->s.chunks.any = false;
 }
 
@@ -140,7 +145,8 @@ static int chunks_begin(struct kv_tx *tx, struct fsck *f, uint64_t id)
     f->s.chunks.end = 0;
     TRY(fsck_content(tx, id, &f->s.chunks.c, &f->s.chunks.there));
     if (!f->s.chunks.there || (!f->s.chunks.c.chunked && f->s.chunks.c.state != CONTENT_BUILDING))
-        fsck_breach(f, 0, "R6", "extents of content %llu, which %s", LLU(id), f->s.chunks.there ? "has them in its own row" : "is not there");
+        fsck_breach(f, 0, "R6", "extents of content %llu, which %s", LLU(id),
+                    f->s.chunks.there ? "has them in its own row" : "is not there");
     return 0;
 }
 
@@ -158,7 +164,8 @@ int fsck_chunk_row(struct kv_tx *tx, struct fsck_row *r)
     }
     if (off != f->s.chunks.end && !f->s.chunks.bad) {
         f->s.chunks.bad = true;
-        fsck_breach(f, 0, "R6", "content %llu has a gap or overlap between %llu and %llu", LLU(id), LLU(f->s.chunks.end), LLU(off));
+        fsck_breach(f, 0, "R6", "content %llu has a gap or overlap between %llu and %llu", LLU(id),
+                    LLU(f->s.chunks.end), LLU(off));
     }
     TRY(dec_extents(r->value, e, REC_CHUNK, &n));
     for (size_t i = 0; i < n && f->s.chunks.there; i++)
@@ -176,8 +183,8 @@ int fsck_ref_back_row(struct kv_tx *tx, struct fsck_row *r)
     key_ref(&k, id_at(r->key, 8), id_at(r->key, 0));
     TRY(fsck_there(tx, buf_str(&k), &there));
     if (!there)
-        fsck_breach(r->f, 0, "R7", "content %llu says that it borrows from %llu, which does not know", LLU(id_at(r->key, 0)),
-                    LLU(id_at(r->key, 8)));
+        fsck_breach(r->f, 0, "R7", "content %llu says that it borrows from %llu, which does not know",
+                    LLU(id_at(r->key, 0)), LLU(id_at(r->key, 8)));
     return 0;
 }
 
@@ -225,8 +232,8 @@ int fsck_upload_row(struct kv_tx *tx, struct fsck_row *r)
     fsck_id(f, u.content, "content");
     TRY(fsck_content(tx, u.content, &c, &there));
     if (!there || c.state != CONTENT_BUILDING)
-        fsck_breach(f, 0, "U", "upload %s of %s builds content %llu, which is %s", text, fsck_text(u.key), LLU(u.content),
-                    there ? "not being built" : "not there");
+        fsck_breach(f, 0, "U", "upload %s of %s builds content %llu, which is %s", text, fsck_text(u.key),
+                    LLU(u.content), there ? "not being built" : "not there");
     key_upload_index(&k, u.bucket, u.key, id);
     TRY(fsck_there(tx, buf_str(&k), &there));
     if (!there)
@@ -326,8 +333,8 @@ int fsck_part_row(struct kv_tx *tx, struct fsck_row *r)
     struct str stored; /* its bytes are in the store: no extents */
     bool passes = pairs_get(p.pairs, STR(META_PART_STORED), &stored);
     if (sum != (passes ? 0 : p.size))
-        fsck_breach(f, 0, "U", "a part of the upload that builds content %llu has %llu bytes, its extents %llu", LLU(f->s.parts_content),
-                    LLU(p.size), LLU(sum));
+        fsck_breach(f, 0, "U", "a part of the upload that builds content %llu has %llu bytes, its extents %llu",
+                    LLU(f->s.parts_content), LLU(p.size), LLU(sum));
     return 0;
 }
 
@@ -346,8 +353,8 @@ int fsck_answer_row(struct kv_tx *tx, struct fsck_row *r)
 
 /* ---- blobs that are to be dropped ---- */
 
-/* No row leads from a blob to a content that names it, so the other way round: the blobs of one batch of records, sorted,
- * against every extent there is. */
+/* No row leads from a blob to a content that names it, so the other way round: the blobs of one batch of records,
+ * sorted, against every extent there is. */
 enum { BLOB_BATCH = 1 << 16 };
 struct blobs {
     struct fsck *f;
@@ -390,7 +397,8 @@ static void look_up(struct blobs *b, const struct extent *e, size_t n, uint64_t 
 {
     for (; n; n--, e++)
         if (bsearch(&e->blob, b->blob, b->n, sizeof e->blob, by_number))
-            fsck_breach(b->f, 0, "R9", "blob %llu is to be dropped and content %llu names it", LLU(e->blob), LLU(content));
+            fsck_breach(b->f, 0, "R9", "blob %llu is to be dropped and content %llu names it", LLU(e->blob),
+                        LLU(content));
 }
 
 static int whole_content(struct kv_tx *tx, struct fsck_row *r)

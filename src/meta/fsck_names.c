@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * fsck: dentries and inodes (R1), what a file is (R2), where its object lies and whose a key is (R3, R4), directories with
- * a prefix of their own (R5), a file's content (R6), mounts.
+ * fsck: dentries and inodes (R1), what a file is (R2), where its object lies and whose a key is (R3, R4), directories
+ * with a prefix of their own (R5), a file's content (R6), mounts.
  */
 #include "meta/fsck.h"
 
@@ -15,17 +15,19 @@ static uint64_t first_id(struct str key)
 
 /* ---- dentries ---- */
 
-static void match_dentry(struct fsck *f, uint64_t parent, struct str name, const struct dentry *d, const struct inode *i)
+static void match_dentry(struct fsck *f, uint64_t parent, struct str name, const struct dentry *d,
+                         const struct inode *i)
 {
     struct buf leaf AUTO_BUF = {0};
     if (i->parent != parent || !str_eq(inode_leaf(i, &leaf), name))
-        fsck_breach(f, d->ino, "R1", "dentry \"%s\" in directory %llu names inode %llu, which is \"%s\" in %llu", fsck_text(name),
-                    LLU(parent), LLU(d->ino), fsck_text(inode_leaf(i, &leaf)), LLU(i->parent));
+        fsck_breach(f, d->ino, "R1", "dentry \"%s\" in directory %llu names inode %llu, which is \"%s\" in %llu",
+                    fsck_text(name), LLU(parent), LLU(d->ino), fsck_text(inode_leaf(i, &leaf)), LLU(i->parent));
     if (i->type != d->type)
-        fsck_breach(f, d->ino, "R1", "dentry \"%s\" says type %d, its inode %llu type %d", fsck_text(name), d->type, LLU(d->ino),
-                    i->type);
+        fsck_breach(f, d->ino, "R1", "dentry \"%s\" says type %d, its inode %llu type %d", fsck_text(name), d->type,
+                    LLU(d->ino), i->type);
     if (d->has_prefix != (i->type == REC_DIR && i->key.n))
-        fsck_breach(f, d->ino, "R5", "dentry \"%s\" says that directory %llu has %s prefix of its own, its inode the opposite",
+        fsck_breach(f, d->ino, "R5",
+                    "dentry \"%s\" says that directory %llu has %s prefix of its own, its inode the opposite",
                     fsck_text(name), LLU(d->ino), d->has_prefix ? "a" : "no");
 }
 
@@ -45,8 +47,8 @@ int fsck_dentry_row(struct kv_tx *tx, struct fsck_row *r)
     if (there)
         match_dentry(r->f, parent, name, &d, &i);
     else
-        fsck_breach(r->f, parent, "R1", "dentry \"%s\" in directory %llu names inode %llu, which is not there", fsck_text(name),
-                    LLU(parent), LLU(d.ino));
+        fsck_breach(r->f, parent, "R1", "dentry \"%s\" in directory %llu names inode %llu, which is not there",
+                    fsck_text(name), LLU(parent), LLU(d.ino));
     return 0;
 }
 
@@ -58,8 +60,8 @@ static int has_dentry(struct kv_tx *tx, struct fsck *f, const struct inode *i)
     struct dentry d;
     int r = tx_dentry(tx, i->parent, inode_leaf(i, &leaf), &d);
     if (r == ERR_NOT_FOUND || (r == 0 && d.ino != i->ino)) {
-        fsck_breach(f, 0, "R1", "inode %llu is \"%s\" in directory %llu, where %s", LLU(i->ino), fsck_text(i->name), LLU(i->parent),
-                    r == 0 ? "that name is another inode's" : "that name is not there");
+        fsck_breach(f, 0, "R1", "inode %llu is \"%s\" in directory %llu, where %s", LLU(i->ino), fsck_text(i->name),
+                    LLU(i->parent), r == 0 ? "that name is another inode's" : "that name is not there");
         return 0;
     }
     return r;
@@ -72,12 +74,13 @@ static int in_mount(struct kv_tx *tx, struct fsck *f, const struct inode *i)
     TRY(fsck_inode(tx, i->parent, &up, &there));
     uint64_t want = i->parent == META_ROOT ? i->ino : up.mount;
     if (there && i->mount != want)
-        fsck_breach(f, i->ino, "M", "inode %llu says mount %llu, its directory %llu", LLU(i->ino), LLU(i->mount), LLU(want));
+        fsck_breach(f, i->ino, "M", "inode %llu says mount %llu, its directory %llu", LLU(i->ino), LLU(i->mount),
+                    LLU(want));
     return 0;
 }
 
-static int needs_record(struct kv_tx *tx, struct fsck *f, const struct inode *i, enum queue_kind kind, uint64_t due, const char *rule,
-                        const char *why)
+static int needs_record(struct kv_tx *tx, struct fsck *f, const struct inode *i, enum queue_kind kind, uint64_t due,
+                        const char *rule, const char *why)
 {
     bool there;
     TRY(fsck_queued(tx, kind, due, i->ino, STR(""), &there));
@@ -95,7 +98,8 @@ static int one_state(struct kv_tx *tx, struct fsck *f, const struct inode *i)
     if (i->dirty && i->loc != LOC_NONE)
         fsck_breach(f, i->ino, "R2", "inode %llu is dirty and yet has an object of its own", LLU(i->ino));
     if (i->transient && i->loc == LOC_HOME)
-        fsck_breach(f, i->ino, "R2", "inode %llu is transient and its object lies at home with nothing to take it away", LLU(i->ino));
+        fsck_breach(f, i->ino, "R2", "inode %llu is transient and its object lies at home with nothing to take it away",
+                    LLU(i->ino));
     bool clean = !i->dirty && !i->transient;
     if (i->type != REC_DIR && clean && i->loc == LOC_NONE)
         fsck_breach(f, i->ino, "R2", "inode %llu is neither dirty nor transient and has no object", LLU(i->ino));
@@ -139,8 +143,8 @@ static int at_home(struct kv_tx *tx, struct fsck *f, const struct inode *i)
     TRY(place_keys(&p, home, ident));
     TRY(tx_owner(tx, false, i->mount, str_of(ident), &o));
     if (o.kind != OWNER_NONE)
-        fsck_breach(f, i->ino, "R3", "the object of inode %llu lies at home, and the owner row of %s says %s", LLU(i->ino),
-                    fsck_text(str_of(ident)), o.kind == OWNER_GONE ? "it is gone" : "it is another's");
+        fsck_breach(f, i->ino, "R3", "the object of inode %llu lies at home, and the owner row of %s says %s",
+                    LLU(i->ino), fsck_text(str_of(ident)), o.kind == OWNER_GONE ? "it is gone" : "it is another's");
     return 0;
 }
 
@@ -149,7 +153,8 @@ static int away_from_home(struct kv_tx *tx, struct fsck *f, const struct inode *
     struct owner o;
     TRY(tx_owner(tx, false, i->mount, i->key, &o));
     if (o.kind != OWNER_MOVED || o.ino != i->ino)
-        fsck_breach(f, i->ino, "R3", "the object of inode %llu lies at %s, and no owner row says so", LLU(i->ino), fsck_text(i->key));
+        fsck_breach(f, i->ino, "R3", "the object of inode %llu lies at %s, and no owner row says so", LLU(i->ino),
+                    fsck_text(i->key));
     return needs_record(tx, f, i, Q_SETTLE, i->settle_due, "R3", "has its object away from home");
 }
 
@@ -170,12 +175,15 @@ static int owns_content(struct kv_tx *tx, struct fsck *f, const struct inode *i)
         return 0;
     }
     if (c.state != CONTENT_LIVE || c.ino != i->ino)
-        fsck_breach(f, i->ino, "R6", "content %llu of inode %llu is not live and its own", LLU(i->content), LLU(i->ino));
+        fsck_breach(f, i->ino, "R6", "content %llu of inode %llu is not live and its own", LLU(i->content),
+                    LLU(i->ino));
     if (c.size != i->size)
-        fsck_breach(f, i->ino, "R6", "inode %llu has %llu bytes, its content %llu", LLU(i->ino), LLU(i->size), LLU(c.size));
+        fsck_breach(f, i->ino, "R6", "inode %llu has %llu bytes, its content %llu", LLU(i->ino), LLU(i->size),
+                    LLU(c.size));
     if ((i->loc != LOC_NONE) != (c.back == BACK_INODE))
-        fsck_breach(f, i->ino, "R6", "content %llu says that it is %sbacked by inode %llu, which %s an object", LLU(i->content),
-                    c.back == BACK_INODE ? "" : "not ", LLU(i->ino), i->loc != LOC_NONE ? "has" : "has not");
+        fsck_breach(f, i->ino, "R6", "content %llu says that it is %sbacked by inode %llu, which %s an object",
+                    LLU(i->content), c.back == BACK_INODE ? "" : "not ", LLU(i->ino),
+                    i->loc != LOC_NONE ? "has" : "has not");
     return 0;
 }
 
@@ -206,7 +214,8 @@ static int dir_rules(struct kv_tx *tx, struct fsck *f, const struct inode *i)
         return i->loc == LOC_HOME ? at_home(tx, f, i) : 0;
     TRY(tx_owner(tx, true, i->mount, i->key, &o));
     if (o.kind != OWNER_MOVED || o.ino != i->ino)
-        fsck_breach(f, i->ino, "R5", "directory %llu has the prefix %s, and no prefix row says so", LLU(i->ino), fsck_text(i->key));
+        fsck_breach(f, i->ino, "R5", "directory %llu has the prefix %s, and no prefix row says so", LLU(i->ino),
+                    fsck_text(i->key));
     return needs_record(tx, f, i, Q_SETTLE, i->settle_due, "R5", "has a prefix of its own");
 }
 
@@ -263,7 +272,8 @@ int fsck_link_row(struct kv_tx *tx, struct fsck_row *r)
     TRY(fsck_inode(tx, file, &f, &there));
     TRY(fsck_inode(tx, name, &n, &also));
     if (!there || !also || n.link_of != file || f.type != n.type || f.size != n.size)
-        fsck_breach(r->f, also ? name : 0, "R1", "inode %llu is said to be another name of %llu, and is not", LLU(name), LLU(file));
+        fsck_breach(r->f, also ? name : 0, "R1", "inode %llu is said to be another name of %llu, and is not", LLU(name),
+                    LLU(file));
     return 0;
 }
 
@@ -277,7 +287,8 @@ static int links_of(struct kv_tx *tx, struct fsck *f, const struct inode *i)
         TRY(fsck_there(tx, buf_str(&k), &there));
     }
     if (!there)
-        fsck_breach(f, i->ino, "R1", "inode %llu says that it is a name of %llu, which does not know", LLU(i->ino), LLU(i->link_of));
+        fsck_breach(f, i->ino, "R1", "inode %llu says that it is a name of %llu, which does not know", LLU(i->ino),
+                    LLU(i->link_of));
     if (i->nlink < 2)
         return 0;
     uint64_t *name AUTO_FREE = calloc(i->nlink + 1, sizeof *name);
@@ -306,7 +317,8 @@ int fsck_unnamed_row(struct kv_tx *tx, struct fsck_row *r)
     bool there;
     TRY(fsck_inode(tx, first_id(r->key), &i, &there));
     if (!there || i.parent || i.type == REC_DIR)
-        fsck_breach(r->f, 0, "R1", "%llu is said to be a file without a name, and %s", LLU(first_id(r->key)), there ? "has one" : "is not there");
+        fsck_breach(r->f, 0, "R1", "%llu is said to be a file without a name, and %s", LLU(first_id(r->key)),
+                    there ? "has one" : "is not there");
     return 0;
 }
 
@@ -351,7 +363,8 @@ int fsck_dir_count_row(struct kv_tx *tx, struct fsck_row *r)
         buf_u8(&begin, 0);
     }
     if (n != kv_counter(r->value))
-        fsck_breach(r->f, dir, "P", "directory %llu holds %llu directories and counts %llu", LLU(dir), LLU(n), LLU(kv_counter(r->value)));
+        fsck_breach(r->f, dir, "P", "directory %llu holds %llu directories and counts %llu", LLU(dir), LLU(n),
+                    LLU(kv_counter(r->value)));
     return 0;
 }
 
@@ -384,7 +397,8 @@ static int moved_object(struct kv_tx *tx, struct fsck *f, uint64_t mount, struct
     bool there;
     TRY(fsck_inode(tx, o->ino, &i, &there));
     if (!there || i.type == REC_DIR || i.loc != LOC_KEY || i.mount != mount || !str_eq(i.key, key))
-        fsck_breach(f, there ? o->ino : 0, "R3", "the owner row of %s says that it is the object of inode %llu, which %s", fsck_text(key),
+        fsck_breach(f, there ? o->ino : 0, "R3",
+                    "the owner row of %s says that it is the object of inode %llu, which %s", fsck_text(key),
                     LLU(o->ino), there ? "lies elsewhere" : "is not there");
     return 0;
 }
@@ -449,8 +463,8 @@ int fsck_prefix_row(struct kv_tx *tx, struct fsck_row *r)
     if (o.kind == OWNER_MOVED) {
         TRY(fsck_inode(tx, o.ino, &i, &there));
         if (!there || i.type != REC_DIR || i.mount != mount || !str_eq(i.key, prefix))
-            fsck_breach(r->f, there ? o.ino : 0, "R5", "prefix row %s names directory %llu, which %s", fsck_text(prefix), LLU(o.ino),
-                        there ? "lies elsewhere" : "is not there");
+            fsck_breach(r->f, there ? o.ino : 0, "R5", "prefix row %s names directory %llu, which %s",
+                        fsck_text(prefix), LLU(o.ino), there ? "lies elsewhere" : "is not there");
     }
     if ((o.kind == OWNER_GONE || o.reap_due) && !o.gone_ms)
         fsck_breach(r->f, 0, "R4", "prefix %s belongs to nobody since an unknown time", fsck_text(prefix));
@@ -481,6 +495,7 @@ int fsck_mount_row(struct kv_tx *tx, struct fsck_row *r)
     TRY(dec_mount(r->value, id, &rec));
     TRY(fsck_inode(tx, id, &i, &there));
     if (!there || i.type != REC_DIR || i.mount != id || i.parent != (rec.removing ? 0 : META_ROOT))
-        fsck_breach(r->f, 0, "M", "mount %s (%llu) has no directory of its own in the root", fsck_text(rec.path), LLU(id));
+        fsck_breach(r->f, 0, "M", "mount %s (%llu) has no directory of its own in the root", fsck_text(rec.path),
+                    LLU(id));
     return 0;
 }

@@ -14,8 +14,9 @@ struct item {
 
 static void names_nothing(struct fsck *f, const struct item *it, uint64_t ino, const char *what)
 {
-    fsck_breach(f, ino, "Q", "a record of kind %c at %llu names %s %llu%s%s, which does not wait for it", it->kind, LLU(it->due), what,
-                LLU(it->id), it->key.n ? " " : "", it->key.n == 16 && it->kind != Q_REAP ? "(upload)" : fsck_text(it->key));
+    fsck_breach(f, ino, "Q", "a record of kind %c at %llu names %s %llu%s%s, which does not wait for it", it->kind,
+                LLU(it->due), what, LLU(it->id), it->key.n ? " " : "",
+                it->key.n == 16 && it->kind != Q_REAP ? "(upload)" : fsck_text(it->key));
 }
 
 static int of_inode(struct kv_tx *tx, struct fsck *f, const struct item *it)

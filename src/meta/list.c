@@ -16,13 +16,13 @@ struct lister {
     int (*fn)(void *arg, const struct meta_entry *e);
     void *arg;
     int (*unloaded)(void *arg, struct str path);
-    struct buf path;       /* of the directory being read, relative to the listed one */
-    struct buf last;       /* common prefix given last */
+    struct buf path; /* of the directory being read, relative to the listed one */
+    struct buf last; /* common prefix given last */
     bool have_last;
     size_t given;
-    bool more;             /* limit reached with something left */
+    bool more; /* limit reached with something left */
     uint64_t now;
-    struct buf out;        /* what is given, encoded: the callback runs after the transaction */
+    struct buf out; /* what is given, encoded: the callback runs after the transaction */
 };
 
 enum { LIST_GO = 0, LIST_STOP = 1 };

@@ -249,7 +249,8 @@ static int chunk_at(struct kv_tx *tx, uint64_t content, uint64_t off, struct ext
     struct kv_range r = {.begin = buf_str(&begin), .end = buf_str(&end), .max_rows = 1, .reverse = true};
     TRY(kv_range(tx, &r, &rows));
     if (!rows.n)
-        return err_set(ERR_CORRUPT, "content %llu has no extents at %llu", (unsigned long long)content, (unsigned long long)off);
+        return err_set(ERR_CORRUPT, "content %llu has no extents at %llu", (unsigned long long)content,
+                       (unsigned long long)off);
     struct cur c = cur_of(str_from(rows.row[0].key, 9));
     *ret_first = cur_be64(&c);
     return dec_extents(rows.row[0].value, ext, REC_CHUNK, ret_n);
@@ -370,8 +371,8 @@ int meta_blobs(struct meta *m, uint64_t content, bool own, int (*fn)(void *arg, 
     return r;
 }
 
-int meta_rows(struct meta *m, uint64_t content, int (*fn)(void *arg, uint64_t off, const struct extent *e, size_t n, bool stored),
-              void *arg)
+int meta_rows(struct meta *m, uint64_t content,
+              int (*fn)(void *arg, uint64_t off, const struct extent *e, size_t n, bool stored), void *arg)
 {
     struct blobs_arg a = {.content = content};
     a.ext = calloc(REC_CHUNK, sizeof *a.ext);

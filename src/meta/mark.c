@@ -2,8 +2,9 @@
  *
  * Persisting, the transactions: claim the home keys of a batch; after the uploads, mark.
  *
- * The mark re-reads everything. The file may have been renamed (its home is elsewhere now: the object stays where it was
- * put, MOVED, and a settle record follows), replaced or removed (the object is GONE), or given other content (the same).
+ * The mark re-reads everything. The file may have been renamed (its home is elsewhere now: the object stays where it
+ * was put, MOVED, and a settle record follows), replaced or removed (the object is GONE), or given other content (the
+ * same).
  */
 #include "meta/tx.h"
 
@@ -17,7 +18,8 @@ struct batch_arg {
     const uint64_t *due;
 };
 
-static void requeue_persist(struct kv_tx *tx, struct inode *i, const struct meta_item *it, uint64_t due, int code, const char *error)
+static void requeue_persist(struct kv_tx *tx, struct inode *i, const struct meta_item *it, uint64_t due, int code,
+                            const char *error)
 {
     struct queue_rec q = it->rec;
     if (code) {
@@ -323,8 +325,8 @@ static int mark_one(struct kv_tx *tx, struct meta *m, struct meta_persist *p, ui
     bool differ = false;
     if (r == 0)
         TRY(attributes_differ(tx, p, &i, &differ));
-    if (r == 0 && i.dirty && !differ && ((i.content == p->content && i.version == p->version) || FAULT(TEST_SKIP_VERSION_CHECK)) &&
-        i.type == p->type)
+    if (r == 0 && i.dirty && !differ &&
+        ((i.content == p->content && i.version == p->version) || FAULT(TEST_SKIP_VERSION_CHECK)) && i.type == p->type)
         return become_clean(tx, p, &i, &o);
     TRY(object_is_nobodys(tx, p, &o));
     if (!meta_ordered(m))

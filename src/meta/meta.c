@@ -71,7 +71,8 @@ static int check_format(struct kv_tx *tx, bool write)
     uint64_t format;
     TRY(sys_counter(tx, "format", REC_VERSION, 0, &format));
     if (format != REC_VERSION)
-        return err_set(ERR_VERSION, "the metadata has format %llu, this program reads %d: use the Forebay that wrote it",
+        return err_set(ERR_VERSION,
+                       "the metadata has format %llu, this program reads %d: use the Forebay that wrote it",
                        (unsigned long long)format, REC_VERSION);
     struct buf k AUTO_BUF = {0}, v AUTO_BUF = {0};
     key_sys(&k, "format");
@@ -83,8 +84,8 @@ static int check_format(struct kv_tx *tx, bool write)
 
 static void put_root(struct kv_tx *tx)
 {
-    struct inode root = {.ino = META_ROOT, .type = REC_DIR, .explicit_dir = true, .mode = 0755, .nlink = 2,
-                         .mtime_ms = clock_wall_ms()};
+    struct inode root = {
+        .ino = META_ROOT, .type = REC_DIR, .explicit_dir = true, .mode = 0755, .nlink = 2, .mtime_ms = clock_wall_ms()};
     root.ctime_ms = root.mtime_ms;
     tx_put_inode(tx, &root);
 }

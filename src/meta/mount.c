@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The mount table: rows in the KV, handles of the UFSes in memory. A mount's id is the inode of its directory. A UFS that
- * cannot be opened now is tried again when somebody needs it, at most once a second.
+ * The mount table: rows in the KV, handles of the UFSes in memory. A mount's id is the inode of its directory. A UFS
+ * that cannot be opened now is tried again when somebody needs it, at most once a second.
  *
  * Lock: RANK_META over the table and the handles' fields; opening a UFS happens without it (one opener at a time).
  */
@@ -152,7 +152,8 @@ static int ufs_ready(struct meta *m, struct meta_mount *mt, struct ufs **ret)
 {
     LOCKED(&m->lock);
     if (mt->fenced)
-        return err_set(ERR_UNREACHABLE, "another Forebay took the under file system %s of %s: restart this one when that one is gone",
+        return err_set(ERR_UNREACHABLE,
+                       "another Forebay took the under file system %s of %s: restart this one when that one is gone",
                        mt->uri, mt->path);
     if (mt->ufs) {
         *ret = mt->ufs;
@@ -273,13 +274,21 @@ static int add_tx(struct kv_tx *tx, void *arg)
         return err_set(ERR_EXISTS, "%.*s exists already", STR_ARG(a->path));
     if (r != ERR_NOT_FOUND)
         return r;
-    struct inode i = {.ino = a->id, .parent = META_ROOT, .mount = a->id, .type = REC_DIR, .explicit_dir = true, .mode = 0755,
-                      .nlink = 2, .mtime_ms = clock_wall_ms(), .name = name};
+    struct inode i = {.ino = a->id,
+                      .parent = META_ROOT,
+                      .mount = a->id,
+                      .type = REC_DIR,
+                      .explicit_dir = true,
+                      .mode = 0755,
+                      .nlink = 2,
+                      .mtime_ms = clock_wall_ms(),
+                      .name = name};
     i.ctime_ms = i.mtime_ms;
     d = (struct dentry){.ino = a->id, .type = REC_DIR};
     tx_put_inode(tx, &i);
     tx_put_dentry(tx, META_ROOT, buf_str(&leaf), &d);
-    struct mount_rec rec = {.id = a->id, .ino = a->id, .path = a->path, .uri = a->uri, .options = a->options, .caps = a->caps};
+    struct mount_rec rec = {
+        .id = a->id, .ino = a->id, .path = a->path, .uri = a->uri, .options = a->options, .caps = a->caps};
     enc_mount(&v, &rec);
     key_id(&k, 'M', a->id);
     kv_put(tx, buf_str(&k), buf_str(&v));
@@ -301,7 +310,8 @@ static int check_overlap(void *arg, struct meta_mount *mt)
     struct str shorter = x.n < y.n ? x : y, longer = x.n < y.n ? y : x;
     if (!str_starts(longer, shorter) || (longer.n > shorter.n && longer.p[shorter.n] != '/'))
         return 0;
-    return err_set(ERR_INVALID, "%s overlaps with %s, which is mounted at %s: mounts may not overlap in the under file system",
+    return err_set(ERR_INVALID,
+                   "%s overlaps with %s, which is mounted at %s: mounts may not overlap in the under file system",
                    a->uri.p, mt->uri, mt->path);
 }
 
@@ -316,7 +326,8 @@ int meta_mount_check(struct meta *m, struct str path, const char *uri)
 {
     struct add_arg a = {.path = path, .uri = str_of(uri)};
     if (!path_ok(path))
-        return err_set(ERR_INVALID, "mount path %.*s: it must be one directory below the root, like /data", STR_ARG(path));
+        return err_set(ERR_INVALID, "mount path %.*s: it must be one directory below the root, like /data",
+                       STR_ARG(path));
     return meta_mount_each(m, check_overlap, &a);
 }
 
@@ -457,11 +468,15 @@ int meta_mount_remove(struct meta *m, struct str path, bool force)
     if (r == 0 && !force)
         r = kv_scan(m->kv, STR("I"), count_transient, &t);
     if (r == 0 && files && !force)
-        r = err_set(ERR_DIRTY, "%llu file%s with %llu bytes below %s %s not persisted yet: wait until `forebay async-persist list` "
-                               "is empty, or use --force to lose them",
-                    (unsigned long long)files, files == 1 ? "" : "s", (unsigned long long)bytes, mt->path, files == 1 ? "is" : "are");
+        r = err_set(
+            ERR_DIRTY,
+            "%llu file%s with %llu bytes below %s %s not persisted yet: wait until `forebay async-persist list` "
+            "is empty, or use --force to lose them",
+            (unsigned long long)files, files == 1 ? "" : "s", (unsigned long long)bytes, mt->path,
+            files == 1 ? "is" : "are");
     else if (r == 0 && t.files && !force)
-        r = err_set(ERR_DIRTY, "%llu TRANSIENT file%s with %llu bytes below %s would be lost: remove them first, or use --force",
+        r = err_set(ERR_DIRTY,
+                    "%llu TRANSIENT file%s with %llu bytes below %s would be lost: remove them first, or use --force",
                     (unsigned long long)t.files, t.files == 1 ? "" : "s", (unsigned long long)t.bytes, mt->path);
     struct remove_arg a = {id, p};
     if (r == 0)

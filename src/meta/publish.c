@@ -44,8 +44,9 @@ static int check_clash(struct kv_tx *tx, struct meta *m, struct place *p)
     if (meta_caps(m, p->mount) & UFS_CAP_VERBATIM)
         return 0;
     struct buf other AUTO_BUF = {0};
-    struct str name = p->rest.n ? (struct str){p->rest.p, (size_t)((const char *)memchr(p->rest.p, '/', p->rest.n) - p->rest.p) + 1}
-                                : p->leaf;
+    struct str name =
+        p->rest.n ? (struct str){p->rest.p, (size_t)((const char *)memchr(p->rest.p, '/', p->rest.n) - p->rest.p) + 1}
+                  : p->leaf;
     bool dir = name.p[name.n - 1] == '/';
     struct dentry d;
     buf_add(&other, name.p, dir ? name.n - 1 : name.n);
@@ -66,8 +67,9 @@ static int check_clash(struct kv_tx *tx, struct meta *m, struct place *p)
             return 0;
         }
     }
-    return err_set(ERR_KEY_UNSUPPORTED, "\"%.*s\" exists as a %s, and this under file system cannot hold a file and a directory of "
-                                        "one name",
+    return err_set(ERR_KEY_UNSUPPORTED,
+                   "\"%.*s\" exists as a %s, and this under file system cannot hold a file and a directory of "
+                   "one name",
                    STR_ARG(buf_str(&other)), dir ? "file" : "directory");
 }
 
@@ -159,12 +161,20 @@ static void set_clean(struct inode *i, const struct ufs_stat *st, bool same)
     snprintf(i->ver, sizeof i->ver, "%s", st->version);
 }
 
-static int new_inode(struct kv_tx *tx, const struct meta_publish *p, struct place *pl, const struct inode *old, bool there,
-                     struct str home, struct str ident, struct inode *i)
+static int new_inode(struct kv_tx *tx, const struct meta_publish *p, struct place *pl, const struct inode *old,
+                     bool there, struct str home, struct str ident, struct inode *i)
 {
     uint64_t now = clock_wall_ms();
-    *i = (struct inode){.parent = pl->dir, .mount = pl->mount, .type = p->type, .mode = p->mode, .uid = p->uid, .gid = p->gid,
-                        .nlink = 1, .size = p->size, .content = p->content, .name = pl->leaf};
+    *i = (struct inode){.parent = pl->dir,
+                        .mount = pl->mount,
+                        .type = p->type,
+                        .mode = p->mode,
+                        .uid = p->uid,
+                        .gid = p->gid,
+                        .nlink = 1,
+                        .size = p->size,
+                        .content = p->content,
+                        .name = pl->leaf};
     i->ctime_ms = there && now <= old->ctime_ms ? old->ctime_ms + 1 : now;
     i->mtime_ms = p->mtime_ms ? p->mtime_ms : i->ctime_ms;
     snprintf(i->etag, sizeof i->etag, "%s", p->etag ? p->etag : "");
@@ -188,8 +198,8 @@ static void set_posix(const struct meta_publish *p, struct inode *i)
     i->mtime_frac = i->ctime_frac = (uint32_t)(ns % 1000000);
 }
 
-static int publish_dir(struct kv_tx *tx, const struct meta_publish *p, struct place *pl, struct inode *old, bool there, uint64_t id,
-                       struct publish_out *ret)
+static int publish_dir(struct kv_tx *tx, const struct meta_publish *p, struct place *pl, struct inode *old, bool there,
+                       uint64_t id, struct publish_out *ret)
 {
     struct dentry d = {.ino = id, .type = REC_DIR};
     struct inode i;
@@ -496,10 +506,10 @@ struct unclaim_arg {
     uint64_t unknown_ms, first_id;
 };
 
-/* What the namespace still says of the path is outdated. A listing may have loaded the file a moment ago and be about to
- * read it here. */
+/* What the namespace still says of the path is outdated. A listing may have loaded the file a moment ago and be about
+ * to read it here. */
 static int outdate(struct kv_tx *tx, struct meta *m, const struct meta_claim *c, struct inode *old, struct place *pl,
-                        uint64_t id)
+                   uint64_t id)
 {
     struct meta_load_entry now = {.st = c->st, .ident = str_of(c->key)};
     if (c->st && old->loc == LOC_HOME && !old->dirty && !old->transient)

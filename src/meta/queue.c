@@ -80,7 +80,8 @@ struct requeue_arg {
     const char *error;
 };
 
-/* The due time stands in the record's subject too: both move together. False: the subject has no such record any more. */
+/* The due time stands in the record's subject too: both move together. False: the subject has no such record any more.
+ */
 static int retime(struct kv_tx *tx, const struct meta_item *it, uint64_t *ret_due, bool *ret)
 {
     uint64_t due = *ret_due;

@@ -98,8 +98,8 @@ static int is_scrap(struct kv_tx *tx, const struct meta_item *it, const struct o
     return 0;
 }
 
-/* A request of a dead process may have changed what lies at this key, and nobody was told: what is known of it, and that the
- * directories above are complete, is not known any more. */
+/* A request of a dead process may have changed what lies at this key, and nobody was told: what is known of it, and
+ * that the directories above are complete, is not known any more. */
 static int look_again(struct kv_tx *tx, uint64_t mount, struct str key)
 {
     struct buf k AUTO_BUF = {0};
@@ -156,7 +156,8 @@ static int claim_one(struct kv_tx *tx, struct reap_arg *a, struct meta_reap *r, 
         return later(tx, it, &o, clock_wall_ms() + WAIT_MS);
     }
     TRY(rc);
-    if (o.kind == OWNER_MOVED || (o.kind == OWNER_NONE && o.claim == CLAIM_NONE) || (o.kind == OWNER_GONE && o.reap_due != it->due)) {
+    if (o.kind == OWNER_MOVED || (o.kind == OWNER_NONE && o.claim == CLAIM_NONE) ||
+        (o.kind == OWNER_GONE && o.reap_due != it->due)) {
         tx_unqueue(tx, Q_REAP, it->due, it->id, it->key);
         return 0;
     }
@@ -167,7 +168,9 @@ static int claim_one(struct kv_tx *tx, struct reap_arg *a, struct meta_reap *r, 
     TRY(wanted(tx, it->id, it->key, &want));
     if (o.kind == OWNER_NONE)
         TRY(coming(tx, it->id, it->key, &want));
-    if (want && o.kind == OWNER_NONE) { /* its own persist or settle takes the claim over; should it go elsewhere, we are here */
+    if (want &&
+        o.kind ==
+            OWNER_NONE) { /* its own persist or settle takes the claim over; should it go elsewhere, we are here */
         r->go = META_LATER;
         return later(tx, it, &o, clock_wall_ms() + SOON_MS);
     }
@@ -244,7 +247,8 @@ static int done_one(struct kv_tx *tx, struct meta *m, struct meta_reap *r, uint6
         tx_put_owner(tx, false, r->mount, it->key, &o);
         return later(tx, it, &o, due > o.until_ms ? due : o.until_ms);
     }
-    if (o.kind != OWNER_GONE || o.reap_due != it->due) { /* the row changed while we deleted: it has a record of its own */
+    if (o.kind != OWNER_GONE ||
+        o.reap_due != it->due) { /* the row changed while we deleted: it has a record of its own */
         tx_put_owner(tx, false, r->mount, it->key, &o);
         return 0;
     }
@@ -300,12 +304,28 @@ static int belongs(struct kv_tx *tx, struct prefix_arg *a, const struct owner *r
     return wanted(tx, a->mount, a->key, ret_wanted);
 }
 
+/* Is a removed tree being forgotten? Its files still say that their objects lie at home. */
+static int trees_wait(struct kv_tx *tx, bool *ret)
+{
+    struct buf begin AUTO_BUF = {0}, end AUTO_BUF = {0};
+    struct kv_rows rows;
+    key_queue(&begin, Q_TREE, 0, 0, STR(""));
+    key_queue(&end, Q_TREE, UINT64_MAX, UINT64_MAX, STR(""));
+    struct kv_range r = {.begin = buf_str(&begin), .end = buf_str(&end), .max_rows = 1};
+    TRY(kv_range(tx, &r, &rows));
+    *ret = rows.n > 0;
+    return 0;
+}
+
 static int prefix_tx(struct kv_tx *tx, void *arg)
 {
     struct prefix_arg *a = arg;
     struct owner row, own;
     bool live, want;
-    a->gone = a->pending = false;
+    a->gone = false;
+    TRY(trees_wait(tx, &a->pending)); /* one may have been removed since the job looked */
+    if (a->pending)
+        return 0;
     TRY(tx_owner(tx, true, a->mount, a->prefix, &row));
     TRY(tx_owner(tx, false, a->mount, a->key, &own));
     if (!row.gone_ms)

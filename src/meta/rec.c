@@ -159,8 +159,8 @@ static int val_open(struct str v, const char *what, struct cur *ret)
     if (ret->bad)
         return err_set(ERR_CORRUPT, "empty %s record", what);
     if (version != REC_VERSION)
-        return err_set(ERR_VERSION, "%s record has format %u; this program reads %u: use the newer Forebay", what, version,
-                       REC_VERSION);
+        return err_set(ERR_VERSION, "%s record has format %u; this program reads %u: use the newer Forebay", what,
+                       version, REC_VERSION);
     return 0;
 }
 

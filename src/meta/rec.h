@@ -84,29 +84,29 @@ struct inode {
     bool posix;        /* mode, uid and gid were given; else whoever shows them decides */
     bool skipped;      /* transient because somebody released its directory from it */
     uint32_t mode, uid, gid, nlink;
-    uint32_t rdev;        /* devices */
+    uint32_t rdev; /* devices */
     uint64_t size, mtime_ms, ctime_ms, content;
     uint32_t mtime_frac, ctime_frac; /* nanoseconds within the millisecond */
-    uint64_t atime_ns;    /* since 1970; 0: as mtime */
-    uint64_t link_of;     /* another name of that file; 0: none */
-    uint64_t version;     /* of its content: moves with each change in place */
-    uint64_t holes;       /* bytes of it that are holes */
-    uint64_t persist_due; /* due time of its persist record (dirty) */
-    uint64_t settle_due;  /* due time of its settle record (loc KEY; directory with explicit prefix) */
-    uint64_t checked_ms;  /* when the UFS was last known to hold this version */
-    uint64_t turn;        /* its place in the order of publications, 0: none; and the directory that sees to it */
+    uint64_t atime_ns;               /* since 1970; 0: as mtime */
+    uint64_t link_of;                /* another name of that file; 0: none */
+    uint64_t version;                /* of its content: moves with each change in place */
+    uint64_t holes;                  /* bytes of it that are holes */
+    uint64_t persist_due;            /* due time of its persist record (dirty) */
+    uint64_t settle_due;             /* due time of its settle record (loc KEY; directory with explicit prefix) */
+    uint64_t checked_ms;             /* when the UFS was last known to hold this version */
+    uint64_t turn; /* its place in the order of publications, 0: none; and the directory that sees to it */
     uint64_t turn_dir;
     enum rec_loc loc;
     char etag[72];
-    char ver[96];         /* version of its UFS object (clean) */
-    struct str name;      /* without the final '/' ; points into the record or the caller's memory */
-    struct str key; /* loc KEY: the UFS key; directory: explicit prefix, ends in '/'; outrun (order.c): its home */
+    char ver[96];    /* version of its UFS object (clean) */
+    struct str name; /* without the final '/' ; points into the record or the caller's memory */
+    struct str key;  /* loc KEY: the UFS key; directory: explicit prefix, ends in '/'; outrun (order.c): its home */
 };
 
 struct extent {
     uint64_t len, blob, blob_off; /* blob 0: a hole */
-    uint64_t origin, origin_off; /* the content the blob was written for, and where in it this piece lies */
-    uint32_t part;               /* part number it was uploaded as, 0: none */
+    uint64_t origin, origin_off;  /* the content the blob was written for, and where in it this piece lies */
+    uint32_t part;                /* part number it was uploaded as, 0: none */
 };
 
 enum content_state { CONTENT_BUILDING = 1, CONTENT_LIVE = 2, CONTENT_DEAD = 3 };
@@ -118,38 +118,45 @@ struct content {
     enum content_state state;
     enum content_backing back;
     uint64_t size;
-    bool chunked;         /* extents are in C rows */
-    bool borrows;         /* some extent has, or had, another origin: r rows name them */
-    uint32_t parts;       /* how many parts it was uploaded in; 0: one PUT */
-    uint64_t back_mount;  /* BACK_KEY */
+    bool chunked;        /* extents are in C rows */
+    bool borrows;        /* some extent has, or had, another origin: r rows name them */
+    uint32_t parts;      /* how many parts it was uploaded in; 0: one PUT */
+    uint64_t back_mount; /* BACK_KEY */
     struct str back_key;
     char back_ver[96];
-    uint64_t drop_due;    /* DEAD: its drop record */
+    uint64_t drop_due; /* DEAD: its drop record */
     size_t n;
     struct extent inl[REC_INLINE];
 };
 
 /* What a UFS key is, where that is not what the namespace path says.
- *   owner part: none; MOVED: the object belongs to ino, which lives elsewhere; GONE: the object (this version, or, where
- *   none is known, anything not newer than gone_ms) belongs to nobody, is hidden and will be deleted or overwritten.
- *   claim part: a request that changes the key is under way, was sent by a process that died, or has an unknown outcome. */
+ *   owner part: none; MOVED: the object belongs to ino, which lives elsewhere; GONE: the object (this version, or,
+ * where none is known, anything not newer than gone_ms) belongs to nobody, is hidden and will be deleted or
+ * overwritten. claim part: a request that changes the key is under way, was sent by a process that died, or has an
+ * unknown outcome. */
 enum owner_kind { OWNER_NONE, OWNER_MOVED, OWNER_GONE };
-enum claim_kind { CLAIM_NONE, CLAIM_PUT, CLAIM_COPY_TO, CLAIM_DELETE, CLAIM_RENAME,
-                  CLAIM_THROUGH /* a PUT or DELETE that is acknowledged by the UFS: its file may not be renamed meanwhile */ };
+enum claim_kind {
+    CLAIM_NONE,
+    CLAIM_PUT,
+    CLAIM_COPY_TO,
+    CLAIM_DELETE,
+    CLAIM_RENAME,
+    CLAIM_THROUGH /* a PUT or DELETE that is acknowledged by the UFS: its file may not be renamed meanwhile */
+};
 struct owner {
     enum owner_kind kind;
-    uint64_t ino;         /* MOVED; prefix rows: the directory */
-    char ver[96];         /* GONE: "" when not known */
-    uint64_t gone_ms;     /* GONE: when */
-    uint64_t content;     /* GONE: the content whose missing pages this object backs, 0: none */
-    uint64_t reap_due;    /* GONE: its reap record, 0: none (a live file at home will overwrite it) */
+    uint64_t ino;            /* MOVED; prefix rows: the directory */
+    char ver[96];            /* GONE: "" when not known */
+    uint64_t gone_ms;        /* GONE: when */
+    uint64_t content;        /* GONE: the content whose missing pages this object backs, 0: none */
+    uint64_t reap_due;       /* GONE: its reap record, 0: none (a live file at home will overwrite it) */
     uint64_t turn, turn_dir; /* GONE: as in struct inode */
     enum claim_kind claim;
     uint64_t boot, nonce; /* who claimed */
     uint64_t claim_ino;
-    uint64_t until_ms;    /* outcome unknown: may take effect until then; 0: under way */
-    char intent[72];      /* ETag#SIZE of what a request sent under this claim, or under one that was taken over and that nobody
-                             has looked for yet, may have put there; "": nothing */
+    uint64_t until_ms; /* outcome unknown: may take effect until then; 0: under way */
+    char intent[72];   /* ETag#SIZE of what a request sent under this claim, or under one that was taken over and that
+                          nobody   has looked for yet, may have put there; "": nothing */
 };
 
 enum queue_kind {
@@ -168,8 +175,8 @@ enum queue_kind {
 struct queue_rec {
     uint64_t since_ms;
     uint32_t attempts;
-    uint64_t bytes;    /* Q_BLOB: length; Q_PERSIST: size */
-    struct str error;  /* last error, at most 200 bytes */
+    uint64_t bytes;   /* Q_BLOB: length; Q_PERSIST: size */
+    struct str error; /* last error, at most 200 bytes */
 };
 
 /* One ordered publication: of a file, or the deletion of a key. */
@@ -189,15 +196,15 @@ struct upload {
     uint64_t bucket, content, start_ms, revision; /* revision: bumped by every part */
     uint64_t expire_due;
     uint32_t mode, uid, gid;
-    bool completing;   /* an extent list is being written ahead */
-    struct str key;    /* relative to the bucket */
-    struct str ufs;    /* pass-through: the store's upload id, else empty */
-    struct str pairs;  /* encoded pairs */
+    bool completing;  /* an extent list is being written ahead */
+    struct str key;   /* relative to the bucket */
+    struct str ufs;   /* pass-through: the store's upload id, else empty */
+    struct str pairs; /* encoded pairs */
 };
 struct part {
     uint64_t size, mtime_ms;
     char etag[72];
-    struct str pairs;  /* encoded: checksums */
+    struct str pairs; /* encoded: checksums */
     size_t n;
     struct extent *ext; /* decoded on demand: see part_extents */
     struct str ext_raw;

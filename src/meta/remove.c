@@ -124,7 +124,8 @@ struct many_arg {
     bool *ask; /* NULL: delete whatever is here */
 };
 
-/* A directory that entries went from, and which of them comes last: in the order of names nothing was deleted behind it. */
+/* A directory that entries went from, and which of them comes last: in the order of names nothing was deleted behind
+ * it. */
 struct emptied {
     uint64_t dir;
     size_t last;
@@ -187,7 +188,8 @@ static int many_tx(struct kv_tx *tx, void *arg)
     return many_prune(tx, a, dirs, n, &path);
 }
 
-int meta_delete_many(struct meta *m, uint64_t dir, struct str path, const struct str *keys, size_t n, int *codes, bool *ask)
+int meta_delete_many(struct meta *m, uint64_t dir, struct str path, const struct str *keys, size_t n, int *codes,
+                     bool *ask)
 {
     for (size_t i = 0; i < n; i += MANY) {
         struct many_arg a = {m, dir, path, keys + i, n - i < MANY ? n - i : MANY, codes + i, ask ? ask + i : NULL};
@@ -373,8 +375,13 @@ static int mkdir_tx(struct kv_tx *tx, void *arg)
         if (file.n && tx_dentry(tx, p.dir, file, &e) == 0)
             return err_set(ERR_EXISTS, "a file of that name exists");
     }
-    struct meta_publish pub = {.dir = a->dir, .path = buf_str(&path), .type = REC_DIR, .mode = a->mode, .fate = a->fate,
-                               .pairs = a->pairs, .etag = a->etag};
+    struct meta_publish pub = {.dir = a->dir,
+                               .path = buf_str(&path),
+                               .type = REC_DIR,
+                               .mode = a->mode,
+                               .fate = a->fate,
+                               .pairs = a->pairs,
+                               .etag = a->etag};
     TRY(tx_publish(tx, a->m, &pub, NULL, a->first_id, &out));
     if (a->ret)
         found_fill(a->ret, &out.i, out.pairs);

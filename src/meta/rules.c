@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The path configuration: JSON of apiVersion v1.0 with a defaultRule and pathRules. Of the rules whose alluxioPath matches
- * a path, the most specific one applies: the one with the longest text before its first wildcard; of equals the first.
- * A pattern that ends in "/" and two stars matches the directory itself too. Parsed once, replaced as a whole; readers keep the parsed form by reference count.
+ * The path configuration: JSON of apiVersion v1.0 with a defaultRule and pathRules. Of the rules whose alluxioPath
+ * matches a path, the most specific one applies: the one with the longest text before its first wildcard; of equals the
+ * first. A pattern that ends in "/" and two stars matches the directory itself too. Parsed once, replaced as a whole;
+ * readers keep the parsed form by reference count.
  */
 #include "meta/tx.h"
 #include <jansson.h>
@@ -20,7 +21,7 @@ struct rules {
     struct rule *rule;
     size_t n;
     bool ordered; /* some rule asks for an order */
-    char *text; /* as it was set */
+    char *text;   /* as it was set */
 };
 
 static const char *const policy_name[] = {"WRITE_THROUGH", "WRITE_BACK", "TRANSIENT", "READ_ONLY", "NO_CACHE"};
@@ -86,12 +87,15 @@ static int parse_policy(struct meta *m, json_t *rule, const char *where, int lin
     for (size_t i = 0; p && i < sizeof policy_name / sizeof *policy_name; i++)
         if (!strcmp(p, policy_name[i])) {
             if (!m->write_cache && (i == META_WRITE_BACK || i == META_TRANSIENT))
-                return err_set(ERR_INVALID, "line %d: %s: policyMode %s needs alluxio.write.cache.enabled=true", line, where, p);
+                return err_set(ERR_INVALID, "line %d: %s: policyMode %s needs alluxio.write.cache.enabled=true", line,
+                               where, p);
             *ret = (enum meta_policy)i;
             return 0;
         }
-    return err_set(ERR_INVALID, "line %d: %s: policyMode must be one of WRITE_THROUGH, WRITE_BACK, TRANSIENT, READ_ONLY, NO_CACHE%s%s",
-                   line, where, p ? ", not " : "", p ? p : "");
+    return err_set(
+        ERR_INVALID,
+        "line %d: %s: policyMode must be one of WRITE_THROUGH, WRITE_BACK, TRANSIENT, READ_ONLY, NO_CACHE%s%s", line,
+        where, p ? ", not " : "", p ? p : "");
 }
 
 static int parse_ordered(json_t *v, const char *where, int line, struct meta_rule *rule)
@@ -161,16 +165,18 @@ static int parse_doc(struct meta *m, json_t *doc, struct str text, struct rules 
 {
     const char *v = json_string_value(json_object_get(doc, "apiVersion"));
     if (!v || strcmp(v, "v1.0"))
-        return err_set(ERR_INVALID, "line %d: apiVersion must be \"v1.0\", not %s",
-                       line_of(text, "\"apiVersion\"", 0), v ? v : "absent");
+        return err_set(ERR_INVALID, "line %d: apiVersion must be \"v1.0\", not %s", line_of(text, "\"apiVersion\"", 0),
+                       v ? v : "absent");
     json_t *def = json_object_get(doc, "defaultRule");
     if (def)
         TRY(parse_rule(m, def, "defaultRule", line_of(text, "\"defaultRule\"", 0), &r->fallback));
     const char *name;
     json_t *value;
-    json_object_foreach(doc, name, value)
-        if (strcmp(name, "apiVersion") && strcmp(name, "defaultRule") && strcmp(name, "pathRules"))
-            return err_set(ERR_INVALID, "unknown member \"%s\"; known are apiVersion, defaultRule, pathRules", name);
+    json_object_foreach(doc, name, value) if (
+        strcmp(name, "apiVersion") && strcmp(name, "defaultRule") &&
+        strcmp(name, "pathRules")) return err_set(ERR_INVALID,
+                                                  "unknown member \"%s\"; known are apiVersion, defaultRule, pathRules",
+                                                  name);
     return parse_list(m, json_object_get(doc, "pathRules"), text, r);
 }
 
@@ -219,7 +225,8 @@ static bool rule_matches(const struct rule *r, struct str path)
     if (!str_ends(pat, STR("/**")))
         return false;
     pat.n -= 3; /* everything below a directory speaks of the directory itself as well */
-    return str_glob(pat, path) || (path.n && path.p[path.n - 1] == '/' && str_glob(pat, (struct str){path.p, path.n - 1}));
+    return str_glob(pat, path) ||
+           (path.n && path.p[path.n - 1] == '/' && str_glob(pat, (struct str){path.p, path.n - 1}));
 }
 
 static const struct rule *rules_match(const struct rules *r, struct str path)
@@ -259,8 +266,9 @@ int meta_rules_test(struct meta *m, struct str path, struct buf *ret_json)
     if (k->json)
         buf_putz(ret_json, k->json);
     else
-        buf_printf(ret_json, "{\n  \"description\": \"built-in default\",\n  \"policyMode\": \"%s\",\n  \"properties\": {\n"
-                             "    \"writeReplicas\": %u\n  }\n}",
+        buf_printf(ret_json,
+                   "{\n  \"description\": \"built-in default\",\n  \"policyMode\": \"%s\",\n  \"properties\": {\n"
+                   "    \"writeReplicas\": %u\n  }\n}",
                    meta_policy_name(k->rule.policy), k->rule.replicas);
     rules_put(r);
     return 0;

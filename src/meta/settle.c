@@ -88,8 +88,8 @@ static int already_home(struct kv_tx *tx, struct inode *i)
     return 0;
 }
 
-/* Where a name is either a file's or a directory's: a directory that is to leave still lies where the file shall go. It may be
- * waiting for the file in its turn. */
+/* Where a name is either a file's or a directory's: a directory that is to leave still lies where the file shall go. It
+ * may be waiting for the file in its turn. */
 static int crossed(struct kv_tx *tx, struct settle_arg *a, const struct inode *i, struct str home, bool *ret)
 {
     struct buf prefix AUTO_BUF = {0};

@@ -20,22 +20,22 @@ struct meta {
     struct kv *kv;
     char *allowed_roots, *ufs_defaults;
     bool read_only;
-    struct lock lock;          /* RANK_META: everything below */
+    struct lock lock; /* RANK_META: everything below */
     uint64_t id_next, id_end;
-    struct map *holds;         /* content -> struct hold */
+    struct map *holds; /* content -> struct hold */
     pthread_cond_t thawed;
-    struct map *opens;         /* ino -> how often it is open (as a pointer) */
+    struct map *opens; /* ino -> how often it is open (as a pointer) */
     struct watcher *watcher;
     size_t watcher_n;
     atomic_bool watched;
     atomic_uint_fast64_t lazy_version; /* of the last lazy commit */
-    unsigned telling;          /* threads that call watchers now */
-    struct meta_mount **mount; /* sorted by nothing: a handful */
+    unsigned telling;                  /* threads that call watchers now */
+    struct meta_mount **mount;         /* sorted by nothing: a handful */
     size_t mount_n;
-    struct rules *rules;       /* replaced as a whole; references counted */
-    atomic_bool ordered;       /* some rule asks for an order */
+    struct rules *rules; /* replaced as a whole; references counted */
+    atomic_bool ordered; /* some rule asks for an order */
     uint64_t boot, boot_ms;
-    char cluster[40];          /* who we are to other clusters: made once, kept in the metadata */
+    char cluster[40]; /* who we are to other clusters: made once, kept in the metadata */
     uint64_t deadline_ms, sync_ms;
     bool write_cache;
     void (*notify)(void *arg, int kind);
@@ -43,17 +43,17 @@ struct meta {
 };
 
 /* Where a path leads: the walk stops at the leaf's parent, or at the deepest directory that exists. */
-enum { META_WATCHERS = 64 }; /* more are not told */
+enum { META_WATCHERS = 512 };
 enum { PLACE_DEPTH = 1024, META_REAP_LOOK_MS = 15000, META_REAP_LATER_MS = 300000 };
 struct place {
-    uint64_t mount;                      /* 0: in the root */
-    uint64_t dir;                        /* inode of that directory */
-    struct str leaf;                     /* dentry name; "": the path names the start directory itself */
-    bool leaf_dir;                       /* after a climb: leaf lacks its final '/' */
-    struct str rest;                     /* not empty: the walk stopped; components from here on are missing */
+    uint64_t mount;  /* 0: in the root */
+    uint64_t dir;    /* inode of that directory */
+    struct str leaf; /* dentry name; "": the path names the start directory itself */
+    bool leaf_dir;   /* after a climb: leaf lacks its final '/' */
+    struct str rest; /* not empty: the walk stopped; components from here on are missing */
     char home[META_KEY_MAX + 8], ident[META_KEY_MAX + 8];
-    size_t home_n, ident_n;              /* of dir: "" or ends in '/' */
-    uint64_t chain[PLACE_DEPTH];         /* directories walked, the mount's root first */
+    size_t home_n, ident_n;      /* of dir: "" or ends in '/' */
+    uint64_t chain[PLACE_DEPTH]; /* directories walked, the mount's root first */
     size_t depth;
 };
 
@@ -68,7 +68,8 @@ int tx_dentry(struct kv_tx *tx, uint64_t parent, struct str name, struct dentry 
 void tx_put_dentry(struct kv_tx *tx, uint64_t parent, struct str name, const struct dentry *d);
 void tx_del_dentry(struct kv_tx *tx, uint64_t parent, struct str name);
 int tx_inode(struct kv_tx *tx, uint64_t ino, struct inode *ret);
-int tx_inode_raw(struct kv_tx *tx, uint64_t ino, struct inode *ret, struct str *ret_raw); /* and its record as it stands there */
+int tx_inode_raw(struct kv_tx *tx, uint64_t ino, struct inode *ret,
+                 struct str *ret_raw); /* and its record as it stands there */
 void tx_put_inode(struct kv_tx *tx, const struct inode *i);
 void tx_del_inode(struct kv_tx *tx, uint64_t ino);
 void tx_del_dir(struct kv_tx *tx, uint64_t ino); /* and what is known of what is in it */
@@ -92,28 +93,30 @@ int tx_borrowed(struct kv_tx *tx, uint64_t content, bool *ret);
 int tx_owner(struct kv_tx *tx, bool prefix, uint64_t mount, struct str key, struct owner *ret);
 void tx_put_owner(struct kv_tx *tx, bool prefix, uint64_t mount, struct str key, const struct owner *o);
 
-void tx_queue(struct kv_tx *tx, enum queue_kind kind, uint64_t due, uint64_t id, struct str key, const struct queue_rec *q);
+void tx_queue(struct kv_tx *tx, enum queue_kind kind, uint64_t due, uint64_t id, struct str key,
+              const struct queue_rec *q);
 void tx_unqueue(struct kv_tx *tx, enum queue_kind kind, uint64_t due, uint64_t id, struct str key);
 
-/* Give the object at key, which belonged to a file, to nobody. reap: delete it now; else a live file will overwrite it, and
- * its reap record only looks now and then whether that file is still there. The claim part stays. */
+/* Give the object at key, which belonged to a file, to nobody. reap: delete it now; else a live file will overwrite it,
+ * and its reap record only looks now and then whether that file is still there. The claim part stays. */
 int tx_gone(struct kv_tx *tx, uint64_t mount, struct str key, const char *ver, uint64_t content, bool reap);
 /* If a GONE row lies at key, it is to be reaped now. */
 int tx_reap_if_gone(struct kv_tx *tx, uint64_t mount, struct str key);
 
-/* Content is owned by nobody from now on: dead, with a drop record. back_key: the object that backs it, p NULL: none. */
+/* Content is owned by nobody from now on: dead, with a drop record. back_key: the object that backs it, p NULL: none.
+ */
 int tx_content_dead(struct kv_tx *tx, uint64_t content, uint64_t mount, struct str back_key, const char *back_ver);
 
-/* The file's inode goes: records, content, UFS object. p: its place. overwritten: a live file takes its name. The dentry
- * is the caller's. */
+/* The file's inode goes: records, content, UFS object. p: its place. overwritten: a live file takes its name. The
+ * dentry is the caller's. */
 int tx_forget_file(struct kv_tx *tx, struct meta *m, const struct inode *i, const struct place *p, bool overwritten);
 
-/* Its object (loc is not NONE) belongs to nobody now, or waits to be overwritten by what has the name; backs: content whose missing
- * pages it still backs, 0: none. *ret_backing: its key, one of those given. */
-int tx_forget_object(struct kv_tx *tx, const struct inode *i, struct str home, struct str ident, bool overwritten, uint64_t backs,
-                     struct str *ret_backing);
-/* A file whose name and object are nobody's any more: forgotten, or, while it is open in this process, kept without a name
- * (G). backing: the key its missing pages are read from, p NULL: none. */
+/* Its object (loc is not NONE) belongs to nobody now, or waits to be overwritten by what has the name; backs: content
+ * whose missing pages it still backs, 0: none. *ret_backing: its key, one of those given. */
+int tx_forget_object(struct kv_tx *tx, const struct inode *i, struct str home, struct str ident, bool overwritten,
+                     uint64_t backs, struct str *ret_backing);
+/* A file whose name and object are nobody's any more: forgotten, or, while it is open in this process, kept without a
+ * name (G). backing: the key its missing pages are read from, p NULL: none. */
 int tx_file_end(struct kv_tx *tx, struct meta *m, const struct inode *i, struct str backing, const char *ver);
 
 /* Hard links: see link.c. Ids for the contents of a file's other names, minted before. */
@@ -133,16 +136,18 @@ int tx_link_promote(struct kv_tx *tx, struct meta *m, const struct inode *file, 
 /* Is the UFS at this key hidden from the namespace path by an owner row (its own, or of a prefix that is not one of the
  * directories walked)? */
 int tx_hidden(struct kv_tx *tx, const struct place *p, struct str ident, bool *ret);
-/* The same for a key the namespace has no file for: one that is just written through shows what lies there, old or new. */
+/* The same for a key the namespace has no file for: one that is just written through shows what lies there, old or new.
+ */
 int tx_unseen(struct kv_tx *tx, const struct place *p, struct str ident, bool *ret);
-/* Are there rows of their own at or below this prefix, besides its own? Then one rename of the whole would take what is not
- * ours along, and what the UFS has below it may all be hidden. */
+/* Are there rows of their own at or below this prefix, besides its own? Then one rename of the whole would take what is
+ * not ours along, and what the UFS has below it may all be hidden. */
 int tx_owned_below(struct kv_tx *tx, uint64_t mount, struct str prefix, bool *ret);
 /* Until when everything in the deepest directory of the walk is known (deep: and below); 0: it is not. */
 int tx_known(struct kv_tx *tx, const struct place *p, uint64_t now_ms, uint64_t *ret_until, bool *ret_deep);
 void tx_put_known(struct kv_tx *tx, uint64_t dir, bool deep, uint64_t until_ms);
-/* May a request that changes key be sent by ino? 0; ERR_BUSY; ERR_DIRTY with *ret_blocker when the key is another inode's
- * that must be moved first. *ret_o: the row. via: prefix rows MOVED by this directory are no obstacle (0: none, UINT64_MAX: none of them is). */
+/* May a request that changes key be sent by ino? 0; ERR_BUSY; ERR_DIRTY with *ret_blocker when the key is another
+ * inode's that must be moved first. *ret_o: the row. via: prefix rows MOVED by this directory are no obstacle (0: none,
+ * UINT64_MAX: none of them is). */
 int tx_claimable(struct kv_tx *tx, struct meta *m, uint64_t mount, struct str key, uint64_t via, struct owner *ret_o,
                  uint64_t *ret_blocker);
 /* A claim's key was changed and no file is kept for it: what the namespace has there is forgotten, the claim goes. */
@@ -150,17 +155,18 @@ int tx_claim_done(struct kv_tx *tx, struct meta *m, const struct meta_claim *c, 
 /* A file that has its object at home is what was seen there now; takes up to two ids. */
 int tx_refresh(struct kv_tx *tx, struct inode *i, const struct meta_load_entry *e, uint64_t *id);
 bool owner_claim_live(const struct meta *m, const struct owner *o, unsigned caps);
-void owner_claim(struct meta *m, struct owner *o, enum claim_kind kind, uint64_t ino, uint64_t nonce, const char *intent);
+void owner_claim(struct meta *m, struct owner *o, enum claim_kind kind, uint64_t ino, uint64_t nonce,
+                 const char *intent);
 void owner_unclaim(struct owner *o);
-/* The same where a claim may be taken over: what its request may have left stays the row's intent until tx_intend says that
- * it was looked for; taken: that intent, "" none. */
+/* The same where a claim may be taken over: what its request may have left stays the row's intent until tx_intend says
+ * that it was looked for; taken: that intent, "" none. */
 void owner_take(struct meta *m, struct owner *o, enum claim_kind kind, uint64_t ino, uint64_t nonce, const char *intent,
                 char taken[72]);
 /* The claimer has looked, and will put something else there now. ver: version of what an earlier request left there, ""
  * nothing of ours: it is nobody's from now on. ERR_STALE (meta_update_or_conflict): the claim is another's by now. */
 int tx_intend(struct kv_tx *tx, uint64_t mount, struct str key, uint64_t nonce, const char *ver, const char *intent);
-/* The claimer gives up, and certainly changed nothing. taken: what it took over and did not look for, "" none: that is kept,
- * for whoever claims next. */
+/* The claimer gives up, and certainly changed nothing. taken: what it took over and did not look for, "" none: that is
+ * kept, for whoever claims next. */
 void owner_give_back(struct owner *o, const char *taken);
 
 /* Implied directories above a leaf that went (p->leaf): removed while they are empty and known. */
@@ -169,8 +175,8 @@ int tx_prune(struct kv_tx *tx, struct place *p, uint64_t now_ms);
 int tx_make_dirs(struct kv_tx *tx, struct place *p, uint64_t *next_id, uint64_t now_ms);
 unsigned place_missing(const struct place *p);
 int tx_dir_empty(struct kv_tx *tx, uint64_t dir, bool *ret);
-/* The same for a directory that name was just taken out of: looks beside it first. Where many names went one after the other,
- * the front of the directory is what the store must dig through. */
+/* The same for a directory that name was just taken out of: looks beside it first. Where many names went one after the
+ * other, the front of the directory is what the store must dig through. */
 int tx_dir_empty_without(struct kv_tx *tx, uint64_t dir, struct str name, bool *ret);
 
 /* A file's persist record, made or moved. */
@@ -213,8 +219,8 @@ bool name_ok(struct str path);
 
 /* Make a content row and, where extents name other contents, the reference rows. c->n extents inline. */
 int tx_new_content(struct kv_tx *tx, struct content *c);
-/* The inode part of a publish: dentry, inode, pairs, persist record, what was there before. c: the content (NULL: none),
- * whose row it writes with its owner set. first_id: enough minted ids (1 + missing directories). */
+/* The inode part of a publish: dentry, inode, pairs, persist record, what was there before. c: the content (NULL:
+ * none), whose row it writes with its owner set. first_id: enough minted ids (1 + missing directories). */
 /* c's extents become those of a copy of content src (c->id and c->ino are set). */
 int tx_copy_content(struct kv_tx *tx, uint64_t src, struct content *c);
 /* What the UFS is told of a file beside its bytes, and back: user metadata as s3fs and rclone name it. */
@@ -273,8 +279,8 @@ int tx_prefix_arrived_dead(struct kv_tx *tx, uint64_t mount, struct str prefix);
 /* The settle record of a blocker falls due now. turn: of what it blocks; a blocker with a later one gives its own up.
  */
 int tx_hurry(struct kv_tx *tx, uint64_t ino, uint64_t turn);
-/* The claim on the key a file was to be copied to is given back; unknown: a request may still take effect there, it is kept
- * until none can. */
+/* The claim on the key a file was to be copied to is given back; unknown: a request may still take effect there, it is
+ * kept until none can. */
 int tx_settle_unclaim(struct kv_tx *tx, struct meta *m, const struct meta_settle *s, bool unknown);
 
 /* What a file that is there already is published with when it gets a name, its first (file.c) or one more (link.c). */

@@ -8,12 +8,13 @@
  *             transaction makes the content LIVE under its name: no data moves, whatever the number of parts
  *   abort     upload row goes; part rows, blobs and content follow in the background (Q_UPLOAD)
  *
- * An upload that passes through (struct upload.ufs) keeps rows of its parts, without extents: their bytes are in the store,
- * which makes the object of them at Complete, under a claim on the object's key. Its content is one blob a part, without
- * pages, backed by the object. Whoever ends such an upload (Complete, abort, expiry) holds that claim.
+ * An upload that passes through (struct upload.ufs) keeps rows of its parts, without extents: their bytes are in the
+ * store, which makes the object of them at Complete, under a claim on the object's key. Its content is one blob a part,
+ * without pages, backed by the object. Whoever ends such an upload (Complete, abort, expiry) holds that claim.
  *
- * revision changes with each part and each attempt to complete, so what was written ahead is used only by the attempt that
- * wrote it. A crash between the steps leaves a BUILDING content with an upload row: Complete may simply be repeated.
+ * revision changes with each part and each attempt to complete, so what was written ahead is used only by the attempt
+ * that wrote it. A crash between the steps leaves a BUILDING content with an upload row: Complete may simply be
+ * repeated.
  */
 #include "meta/tx.h"
 #include "base/hash.h"
@@ -73,8 +74,14 @@ static void queue_upload(struct kv_tx *tx, uint64_t due, uint64_t content, const
 static int create_tx(struct kv_tx *tx, void *arg)
 {
     struct create_arg *a = arg;
-    struct upload u = {.content = a->content, .start_ms = clock_wall_ms(), .revision = 1, .mode = a->u->mode, .uid = a->u->uid,
-                       .gid = a->u->gid, .ufs = a->u->ufs, .pairs = a->u->pairs};
+    struct upload u = {.content = a->content,
+                       .start_ms = clock_wall_ms(),
+                       .revision = 1,
+                       .mode = a->u->mode,
+                       .uid = a->u->uid,
+                       .gid = a->u->gid,
+                       .ufs = a->u->ufs,
+                       .pairs = a->u->pairs};
     struct buf key AUTO_BUF = {0}, k AUTO_BUF = {0};
     struct place p;
     TRY(tx_walk(tx, a->u->dir, a->u->path, &p));
@@ -211,7 +218,8 @@ static int part_tx(struct kv_tx *tx, void *arg)
     return 0;
 }
 
-int meta_upload_part(struct meta *m, const unsigned char id[16], unsigned part, const struct part *p, uint64_t borrow_from)
+int meta_upload_part(struct meta *m, const unsigned char id[16], unsigned part, const struct part *p,
+                     uint64_t borrow_from)
 {
     struct part_arg a = {id, part, p, borrow_from};
     TRY(FAULT(META_PART_BEFORE));
@@ -273,7 +281,7 @@ struct completion {
     struct meta *m;
     struct meta_complete *c;
     struct upload u;
-    struct buf strings, unused;   /* unused: encoded extents of blobs of parts that are not named */
+    struct buf strings, unused; /* unused: encoded extents of blobs of parts that are not named */
     struct extent *ext;
     size_t n, cap, matched;
     unsigned last_seen;
@@ -281,11 +289,11 @@ struct completion {
     char etag[72];
     struct digest *md5;
     unsigned char list_digest[16];
-    size_t ahead;                 /* chunks written ahead so far */
+    size_t ahead; /* chunks written ahead so far */
     uint64_t first_id;
     bool repeated;
-    bool passes;                  /* the store has the parts */
-    struct ufs_part *stored;      /* as it is told of them */
+    bool passes;             /* the store has the parts */
+    struct ufs_part *stored; /* as it is told of them */
 };
 
 static struct str unquoted(struct str s)
@@ -466,7 +474,10 @@ static int finish_upload(struct kv_tx *tx, const struct upload *u, bool aborted)
 static void put_answer(struct kv_tx *tx, struct completion *s, const struct inode *i)
 {
     struct buf k AUTO_BUF = {0}, v AUTO_BUF = {0};
-    struct answer w = {.ino = i->ino, .size = i->size, .mtime_ms = i->mtime_ms, .due = clock_wall_ms() + ANSWER_MS,
+    struct answer w = {.ino = i->ino,
+                       .size = i->size,
+                       .mtime_ms = i->mtime_ms,
+                       .due = clock_wall_ms() + ANSWER_MS,
                        .parts_digest = str_mk(s->list_digest, 16)};
     memcpy(w.etag, i->etag, sizeof w.etag);
     key_upload(&k, 'W', s->c->id);
@@ -498,9 +509,18 @@ static int publish_upload(struct kv_tx *tx, struct completion *s, const struct u
     k.n = k.chunked ? 0 : s->n;
     memcpy(k.inl, s->ext, k.n * sizeof *k.inl);
     pairs_merge(&pairs, u->pairs, c->pairs);
-    struct meta_publish p = {.dir = c->dir, .path = c->path, .cond = c->cond, .type = REC_FILE, .mode = u->mode ? u->mode : 0644,
-                             .uid = u->uid, .gid = u->gid, .size = s->size, .content = u->content, .etag = s->etag,
-                             .pairs = buf_str(&pairs), .fate = c->fate};
+    struct meta_publish p = {.dir = c->dir,
+                             .path = c->path,
+                             .cond = c->cond,
+                             .type = REC_FILE,
+                             .mode = u->mode ? u->mode : 0644,
+                             .uid = u->uid,
+                             .gid = u->gid,
+                             .size = s->size,
+                             .content = u->content,
+                             .etag = s->etag,
+                             .pairs = buf_str(&pairs),
+                             .fate = c->fate};
     if (c->claim) { /* the condition was judged when the key was claimed */
         p.cond = (struct meta_cond){0};
         p.fate = META_CLEAN;
@@ -913,8 +933,9 @@ static int uploads_tx(struct kv_tx *tx, void *arg)
     return 0;
 }
 
-int meta_uploads(struct meta *m, uint64_t bucket, struct str prefix, struct str after_key, const unsigned char *after_id,
-                 size_t limit, int (*fn)(void *arg, const struct upload *u), void *arg, bool *ret_more)
+int meta_uploads(struct meta *m, uint64_t bucket, struct str prefix, struct str after_key,
+                 const unsigned char *after_id, size_t limit, int (*fn)(void *arg, const struct upload *u), void *arg,
+                 bool *ret_more)
 {
     struct uploads_arg a = {bucket, prefix, after_key, after_id, limit, {0}, false};
     int r = kv_view(m->kv, uploads_tx, &a, NULL);

@@ -32,6 +32,8 @@ const void *meta_acting(void)
 int meta_watch(struct meta *m, meta_watch_fn *fn, void *arg)
 {
     LOCKED(&m->lock);
+    if (m->watcher_n == META_WATCHERS)
+        return err_set(ERR_LIMIT, "at most %d mounts of one instance", META_WATCHERS);
     struct watcher *more = realloc(m->watcher, (m->watcher_n + 1) * sizeof *more);
     if (!more)
         return ERR_NOMEM;
@@ -117,7 +119,7 @@ static void tell(struct meta *m, struct str changes)
     struct watcher w[META_WATCHERS];
     size_t n;
     lock_take(&m->lock);
-    for (n = 0; n < m->watcher_n && n < META_WATCHERS; n++)
+    for (n = 0; n < m->watcher_n; n++)
         w[n] = m->watcher[n];
     m->telling++;
     lock_drop(&m->lock);

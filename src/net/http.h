@@ -183,8 +183,8 @@ int http_reply_start(struct http_req *rq, int status, int64_t length);
 /* All n bytes, or an error: ERR_INCOMPLETE_BODY (the peer is gone), ERR_TIMEOUT. More than announced is a CHECK. To
  * HEAD: nothing is sent. */
 int http_send(struct http_req *rq, const void *p, size_t n);
-/* The same from a file; copied before this returns, so that the range may be reused then; the caller keeps fd open and the range alive until this returns. A file that is
- * too short: ERR_IO, and the connection closes. */
+/* The same from a file; copied before this returns, so that the range may be reused then; the caller keeps fd open and
+ * the range alive until this returns. A file that is too short: ERR_IO, and the connection closes. */
 int http_send_file(struct http_req *rq, int fd, off_t off, uint64_t n);
 /* Send what is held back (the head) now. */
 int http_flush(struct http_req *rq);

@@ -2,9 +2,9 @@
  *
  * The page store: blobs (immutable byte strings with a minted 64-bit id) kept as pages in segment files on local disks.
  *
- * A blob is written once, from offset 0, by one writer, in pages of page_size bytes (the last may be shorter); or page by
- * page by page_fill when it caches what the UFS holds. Each page is a record: in a *small* segment (a log) up to 64 KiB,
- * in a *bulk* segment (slots of 128, 256, 512 KiB or page_size) above. Every 16 KiB block has a CRC32C.
+ * A blob is written once, from offset 0, by one writer, in pages of page_size bytes (the last may be shorter); or page
+ * by page by page_fill when it caches what the UFS holds. Each page is a record: in a *small* segment (a log) up to 64
+ * KiB, in a *bulk* segment (slots of 128, 256, 512 KiB or page_size) above. Every 16 KiB block has a CRC32C.
  *
  * States of a page, and who moves it:
  *     reserved -> written (page_append) -> sealed (page_seal: durable) -> dropped (page_drop)
@@ -21,8 +21,8 @@
  *
  * Threads: all functions from any thread; a writer by one thread at a time. No lock is held across I/O.
  * Errors: ERR_NO_SPACE (with the property to change in its detail), ERR_IO (a disk failed: that directory is set aside,
- * probed and taken back by itself; others serve), ERR_NOT_CACHED, ERR_CORRUPT (a checksum failed: the page is dropped if
- * it is not pinned), ERR_BUSY (another process owns the directory).
+ * probed and taken back by itself; others serve), ERR_NOT_CACHED, ERR_CORRUPT (a checksum failed: the page is dropped
+ * if it is not pinned), ERR_BUSY (another process owns the directory).
  */
 #pragma once
 #include "base/str.h"
@@ -39,15 +39,15 @@ struct page_dir_spec {
 struct page_options {
     const struct page_dir_spec *dirs;
     size_t dir_count;
-    uint32_t page_size;      /* bytes, power of two, 128 KiB..4 MiB; default 1 MiB */
-    double pinned_ratio;     /* 0..1: share of the capacity that pinned pages may take */
-    bool verify_always;      /* verify blocks at every read, not only the first after write or start */
-    uint64_t keep_free;      /* bytes left free on each disk for others (the KV) */
-    bool read_only;          /* fsck: change nothing on disk, still needs the lock */
+    uint32_t page_size;  /* bytes, power of two, 128 KiB..4 MiB; default 1 MiB */
+    double pinned_ratio; /* 0..1: share of the capacity that pinned pages may take */
+    bool verify_always;  /* verify blocks at every read, not only the first after write or start */
+    uint64_t keep_free;  /* bytes left free on each disk for others (the KV) */
+    bool read_only;      /* fsck: change nothing on disk, still needs the lock */
 };
 
-/* Open or create. Takes a lock file in each directory (ERR_BUSY when another process has it). Recovers: every sealed and
- * every intact unsealed record found is *unknown*. A directory that fails is set aside; all failing is an error. */
+/* Open or create. Takes a lock file in each directory (ERR_BUSY when another process has it). Recovers: every sealed
+ * and every intact unsealed record found is *unknown*. A directory that fails is set aside; all failing is an error. */
 int page_open(const struct page_options *o, struct page_store **ret);
 struct page_store *page_close(struct page_store *s); /* syncs; no writer, range or reader may be left */
 
@@ -66,8 +66,8 @@ int page_write_begin(struct page_store *s, uint64_t blob, uint64_t content, enum
                      uint64_t deadline_ns, struct page_writer **ret);
 /* Append n bytes. On failure the writer can only be aborted. */
 int page_append(struct page_writer *w, const void *p, size_t n);
-/* End of the blob: the rest is written and everything is durable on return (one shared sync per disk for all that wait).
- * The writer is freed in every case; on failure the blob is gone. */
+/* End of the blob: the rest is written and everything is durable on return (one shared sync per disk for all that
+ * wait). The writer is freed in every case; on failure the blob is gone. */
 int page_seal(struct page_writer *w);
 /* As page_seal but without waiting for the disk: survives the death of the process; page_sync() makes it durable. */
 int page_seal_lazy(struct page_writer *w);
@@ -95,7 +95,8 @@ struct page_range {
 };
 
 /* The longest piece that starts at off of the blob and lies in one page, at most n bytes, verified as the options say.
- * ERR_NOT_CACHED when that page is not here; ERR_CORRUPT when its blocks do not match (counted; dropped unless pinned). */
+ * ERR_NOT_CACHED when that page is not here; ERR_CORRUPT when its blocks do not match (counted; dropped unless pinned).
+ */
 int page_hold(struct page_store *s, uint64_t blob, uint64_t off, size_t n, struct page_range *ret);
 void page_release(struct page_store *s, struct page_range *r); /* r->hold NULL is fine */
 /* Copy n bytes at off into p, all or an error; always verifies the blocks when verify. */
@@ -105,9 +106,10 @@ bool page_has(struct page_store *s, uint64_t blob, uint64_t off, uint64_t n);
 
 /* ---- state ---- */
 
-/* The metadata's word after a commit that is durable: the blob (bytes long) is persisted and may be evicted / must stay.
- * Pinning fails with ERR_NOT_CACHED when a page of it is not here, ERR_NO_SPACE when the pinned region is full (force
- * pins over the limit). No-op for a blob in that state. What page_pin pinned is durable after the next page_sync(). */
+/* The metadata's word after a commit that is durable: the blob (bytes long) is persisted and may be evicted / must
+ * stay. Pinning fails with ERR_NOT_CACHED when a page of it is not here, ERR_NO_SPACE when the pinned region is full
+ * (force pins over the limit). No-op for a blob in that state. What page_pin pinned is durable after the next
+ * page_sync(). */
 void page_unpin(struct page_store *s, uint64_t blob, uint64_t bytes);
 int page_pin(struct page_store *s, uint64_t blob, uint64_t bytes, bool force);
 /* Forget the blob; space that no range holds is free at once. Unknown blobs too. */

@@ -32,7 +32,8 @@ struct persist_options {
 int persist_new(const struct persist_options *o, struct persist **ret);
 /* Start the threads. Without it nothing happens but by persist_step. */
 int persist_start(struct persist *p);
-struct persist *persist_free(struct persist *p); /* stops threads; jobs end at their next step; NULL fine; returns NULL */
+struct persist *
+persist_free(struct persist *p); /* stops threads; jobs end at their next step; NULL fine; returns NULL */
 
 enum persist_kind {
     PERSIST_UPLOAD,
@@ -47,8 +48,8 @@ enum persist_kind {
     PERSIST_KINDS
 };
 const char *persist_kind_name(enum persist_kind k);
-/* Run one unit of one queue in the calling thread: *ret_did when something was done; *ret_due_ms (wall clock) when the next
- * record falls due (UINT64_MAX: none). Errors of the UFS are part of the job (retried by record), not returned. */
+/* Run one unit of one queue in the calling thread: *ret_did when something was done; *ret_due_ms (wall clock) when the
+ * next record falls due (UINT64_MAX: none). Errors of the UFS are part of the job (retried by record), not returned. */
 int persist_step(struct persist *p, enum persist_kind k, bool *ret_did, uint64_t *ret_due_ms);
 /* The same for everything until no record is due now. */
 int persist_drain(struct persist *p);
@@ -62,15 +63,16 @@ struct persist_item {
     uint64_t ino, size, since_ms, due_ms;
     unsigned attempts;
     bool running;
-    struct str error;  /* the last one, or "" */
-    const char *kind;  /* "persist" or "settle" */
-    bool in_order;     /* waits for its turn in its directory */
+    struct str error; /* the last one, or "" */
+    const char *kind; /* "persist" or "settle" */
+    bool in_order;    /* waits for its turn in its directory */
 };
 /* Pending and running items, oldest first, after the given ino (0: from the start). */
 int persist_list(struct persist *p, size_t limit, int (*fn)(void *arg, const struct persist_item *it), void *arg);
 /* One path ("/bucket/key"). State text: PERSISTED, NOT_PERSISTED, TRANSIENT,
  * SKIPPED. */
-int persist_stat(struct persist *p, struct str path, struct persist_item *ret, struct buf *ret_text, const char **ret_state);
+int persist_stat(struct persist *p, struct str path, struct persist_item *ret, struct buf *ret_text,
+                 const char **ret_state);
 /* Retry everything due now (after an outage was mended). */
 void persist_kick(struct persist *p);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Inside the room. A lane is one kind of work: its queues, its threads, what they work on now. A job is one file of this
- * room with one function that runs a batch of records; the table in persist.c names them.
+ * Inside the room. A lane is one kind of work: its queues, its threads, what they work on now. A job is one file of
+ * this room with one function that runs a batch of records; the table in persist.c names them.
  */
 #pragma once
 #include "base/clock.h"
@@ -23,24 +23,25 @@ typedef int job_fn(struct persist *p, struct meta_item *it, size_t n);
 struct job {
     enum persist_kind kind;
     enum queue_kind queue;
-    size_t batch;       /* records a run takes at most */
-    uint64_t bytes;     /* and of how many bytes together (0: any) */
-    unsigned threads;   /* 0: as many as the property says */
+    size_t batch;     /* records a run takes at most */
+    uint64_t bytes;   /* and of how many bytes together (0: any) */
+    unsigned threads; /* 0: as many as the property says */
     bool pausable;
     job_fn *run;
-    unsigned linger_ms; /* how long after a commit queued something it looks: nobody waits for it, and many are cheaper than one */
+    unsigned linger_ms; /* how long after a commit queued something it looks: nobody waits for it, and many are cheaper
+                           than one */
 };
 
 struct lane {
     struct persist *p;
     const struct job *job;
-    struct lock lock;            /* RANK_PERSIST */
+    struct lock lock; /* RANK_PERSIST */
     pthread_cond_t wake;
-    struct map *running;         /* queue key -> (void *)1 */
-    struct meta_items ready;     /* fetched, from next on not yet taken */
+    struct map *running;     /* queue key -> (void *)1 */
+    struct meta_items ready; /* fetched, from next on not yet taken */
     size_t next;
-    uint64_t next_due;           /* wall ms of the next record in the KV */
-    uint64_t from;               /* nothing due before this is left (but what runs) */
+    uint64_t next_due; /* wall ms of the next record in the KV */
+    uint64_t from;     /* nothing due before this is left (but what runs) */
     uint64_t full_scan_ns, linger_ns;
     bool fetching;
     unsigned scouts; /* idle workers that wake by themselves; the soonest at scout_ms, wall clock */
@@ -61,12 +62,12 @@ struct persist {
     atomic_bool stop, paused, walked;
     pthread_t prober, walker;
     bool has_prober, has_walker;
-    struct lock lock;            /* RANK_PERSIST: down */
+    struct lock lock; /* RANK_PERSIST: down */
     pthread_cond_t wake;
-    bool disk_failed[64];        /* as the log was told; the prober's own */
-    struct map *down;            /* mount id -> (void *)1: its UFS did not answer lately */
-    struct map *stopped;         /* directory -> (void *)1: its order stands still, as the log was told */
-    struct map *turns;           /* inode -> (void *)1: it is published in its turn at this moment */
+    bool disk_failed[64]; /* as the log was told; the prober's own */
+    struct map *down;     /* mount id -> (void *)1: its UFS did not answer lately */
+    struct map *stopped;  /* directory -> (void *)1: its order stands still, as the log was told */
+    struct map *turns;    /* inode -> (void *)1: it is published in its turn at this moment */
     atomic_uint_fast64_t uploaded_files, uploaded_bytes, upload_retries, upload_failures, conflicts, lost, settled,
         reaped, dropped, orphans, running, skipped;
 };
@@ -96,8 +97,8 @@ struct look {
     const char *taken_intent; /* what an earlier request may have put */
     const char *etag;         /* what we are about to put */
     uint64_t size, since_ms, skew_ms;
-    uint64_t own_size;        /* an earlier copy of ours may lie there, known by its size alone: copies of what came in parts have
-                                 an ETag of their own. UINT64_MAX: none may */
+    uint64_t own_size; /* an earlier copy of ours may lie there, known by its size alone: copies of what came in parts
+                          have an ETag of their own. UINT64_MAX: none may */
 };
 /* Is this what an earlier request of ours left there? */
 bool persist_left(const struct look *l, const struct ufs_stat *st);

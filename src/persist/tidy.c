@@ -109,6 +109,19 @@ int run_walk(struct persist *p, bool *ret_did)
     return 0;
 }
 
+/* Judged again while the content is held: a file that is changed in place meanwhile would lose what it has only here.
+ */
+static int unpin_held(struct persist *p, struct meta_blob *m, const struct page_blob *b)
+{
+    if (meta_hold(p->meta, b->content) < 0)
+        return 0; /* it is being changed or dropped: the next scan */
+    int r = meta_walk(p->meta, m, 1);
+    if (r == 0 && m->verdict == 1)
+        page_unpin(p->pages, b->blob, b->bytes);
+    meta_unhold(p->meta, b->content);
+    return r;
+}
+
 static int scan_one(struct persist *p, const struct page_blob *b, enum page_verdict *verdict)
 {
     struct meta_blob m = {.blob = b->blob, .content = b->content};
@@ -120,7 +133,7 @@ static int scan_one(struct persist *p, const struct page_blob *b, enum page_verd
         page_drop(p->pages, b->blob, b->bytes);
         atomic_fetch_add(&p->orphans, 1);
     } else if (m.verdict == 1) {
-        page_unpin(p->pages, b->blob, b->bytes);
+        return unpin_held(p, &m, b);
     }
     return 0;
 }

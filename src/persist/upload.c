@@ -38,11 +38,13 @@ int persist_conflict_copy(struct persist *p, struct ufs *u, const char *key, con
 {
     char copy[META_KEY_MAX + 64];
     struct ufs_stat dst;
-    snprintf(copy, sizeof copy, "%s.conflict-%08llx", key, (unsigned long long)(str_hash(str_of(st->version)) & 0xffffffff));
+    snprintf(copy, sizeof copy, "%s.conflict-%08llx", key,
+             (unsigned long long)(str_hash(str_of(st->version)) & 0xffffffff));
     TRY(ufs_copy(u, str_of(key), str_of(copy), st->version, &dst));
     atomic_fetch_add(&p->conflicts, 1);
-    log_warn("persist.conflict", "key=\"%s\" copy=\"%s\" meaning=\"the object was changed in the under file system while unpersisted "
-                                 "data for it was here\" action=\"both are kept: compare them and remove one\"",
+    log_warn("persist.conflict",
+             "key=\"%s\" copy=\"%s\" meaning=\"the object was changed in the under file system while unpersisted "
+             "data for it was here\" action=\"both are kept: compare them and remove one\"",
              key, copy);
     return 0;
 }
@@ -57,15 +59,23 @@ static bool can_condition(unsigned caps, const struct meta_persist *m)
 
 static int put(struct persist *p, struct ufs *u, struct meta_persist *m, const char *if_match, bool if_none)
 {
-    struct data_put d = {.ufs = u, .key = m->key, .etag = m->etag, .content = m->content, .size = m->size, .mtime_ms = m->mtime_ms,
-                         .pairs = buf_str(&m->pairs), .if_match = if_match, .if_none_match = if_none};
+    struct data_put d = {.ufs = u,
+                         .key = m->key,
+                         .etag = m->etag,
+                         .content = m->content,
+                         .size = m->size,
+                         .mtime_ms = m->mtime_ms,
+                         .pairs = buf_str(&m->pairs),
+                         .if_match = if_match,
+                         .if_none_match = if_none};
     return data_put(p->data, &d, &m->st);
 }
 
 static int look_and_put(struct persist *p, struct ufs *u, struct meta_persist *m)
 {
-    struct look l = {m->expect_known, m->expect, m->taken_intent, m->etag, m->size, m->gone_ms > m->since_ms ? m->gone_ms : m->since_ms,
-                     p->skew_ms, UINT64_MAX};
+    struct look l = {m->expect_known, m->expect, m->taken_intent,
+                     m->etag,         m->size,   m->gone_ms > m->since_ms ? m->gone_ms : m->since_ms,
+                     p->skew_ms,      UINT64_MAX};
     enum look_verdict v;
     struct ufs_stat st;
     unsigned caps = ufs_caps(u);
@@ -103,11 +113,13 @@ static void note_failure(struct persist *p, struct meta_persist *m, int r)
     atomic_fetch_add(m->item.rec.attempts ? &p->upload_retries : &p->upload_failures, 1);
     persist_mount_down(p, m->mount, r);
     if (m->item.rec.attempts == 0 || m->item.rec.attempts % 8 == 7)
-        log_warn("persist.failed", "key=\"%s\" attempts=%u code=%s error=\"%s\" action=\"retried for ever; the data is safe here\"", m->key,
-                 m->item.rec.attempts + 1, err_info(r)->name, m->error);
+        log_warn("persist.failed",
+                 "key=\"%s\" attempts=%u code=%s error=\"%s\" action=\"retried for ever; the data is safe here\"",
+                 m->key, m->item.rec.attempts + 1, err_info(r)->name, m->error);
 }
 
-/* While it is sent the content stays as it is: a change goes into another one. *held is to be given back after the mark. */
+/* While it is sent the content stays as it is: a change goes into another one. *held is to be given back after the
+ * mark. */
 static int hold_content(struct persist *p, struct meta_persist *m, bool *ret_held)
 {
     struct content c;
@@ -214,7 +226,9 @@ int run_upload(struct persist *p, struct meta_item *it, size_t n)
         send_batch(p, m, n, &mt, &u, held);
         sync_batch(p, m, n);
         for (size_t i = 0; i < n; i++)
-            due[i] = m[i].code == ERR_STALE ? clock_wall_ms() : m[i].code ? persist_backoff(p, m[i].item.rec.attempts, m[i].code) : 0;
+            due[i] = m[i].code == ERR_STALE ? clock_wall_ms()
+                     : m[i].code            ? persist_backoff(p, m[i].item.rec.attempts, m[i].code)
+                                            : 0;
         r = meta_persist_mark(p->meta, m, n, due);
         if (r == 0)
             unpin_batch(p, m, n);

@@ -190,22 +190,27 @@ int s3_auth_identify(const struct s3_auth *a, const struct s3_auth_request *r, s
 
 static int from_form_v4(struct str (*field)(void *arg, const char *name), void *arg, struct s3_auth_user *ret)
 {
-    static const char *const names[] = {"x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature", "policy"};
+    static const char *const names[] = {"x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature",
+                                        "policy"};
     struct s3_auth_v4 v4 = {0};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!field(arg, names[i]).n)
-            return err_set(ERR_INVALID, "Bucket POST must contain a field named '%s'.  If it is specified, please check the order of "
-                                        "the fields.",
-                           names[i]);
+            return err_set(
+                ERR_INVALID,
+                "Bucket POST must contain a field named '%s'.  If it is specified, please check the order of "
+                "the fields.",
+                names[i]);
     if (!str_eq(field(arg, names[0]), v4_name))
         return err_set(ERR_INVALID, "X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\"");
     if (!parse_credential(field(arg, names[1]), &v4))
-        return err_set(ERR_INVALID, "the X-Amz-Credential field is malformed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/"
-                                    "aws4_request\"");
+        return err_set(ERR_INVALID,
+                       "the X-Amz-Credential field is malformed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/"
+                       "aws4_request\"");
     return name_user(v4.access_key, AUTH_FORM_V4, ERR_INVALID, ret);
 }
 
-static int from_form(const struct s3_auth *a, struct str (*field)(void *arg, const char *name), void *arg, struct s3_auth_user *ret)
+static int from_form(const struct s3_auth *a, struct str (*field)(void *arg, const char *name), void *arg,
+                     struct s3_auth_user *ret)
 {
     struct str key_v2 = field(arg, "awsaccesskeyid");
     if (key_v2.p && !field(arg, "signature").n)

@@ -14,7 +14,15 @@
 
 struct s3_auth;
 
-enum s3_auth_form { AUTH_ANONYMOUS, AUTH_HEADER_V4, AUTH_HEADER_V2, AUTH_QUERY_V4, AUTH_QUERY_V2, AUTH_FORM_V4, AUTH_FORM_V2 };
+enum s3_auth_form {
+    AUTH_ANONYMOUS,
+    AUTH_HEADER_V4,
+    AUTH_HEADER_V2,
+    AUTH_QUERY_V4,
+    AUTH_QUERY_V2,
+    AUTH_FORM_V4,
+    AUTH_FORM_V2
+};
 
 struct s3_auth_user {
     enum s3_auth_form form;
@@ -38,8 +46,9 @@ struct s3_auth *s3_auth_free(struct s3_auth *a); /* NULL is fine; returns NULL *
 /* 0; ERR_AUTH_HEADER or ERR_AUTH_QUERY (malformed), ERR_NOT_IMPLEMENTED (SigV4A), ERR_INVALID (another scheme). */
 int s3_auth_identify(const struct s3_auth *a, const struct s3_auth_request *r, struct s3_auth_user *ret);
 
-/* The sender of an upload form: the access key of its x-amz-credential (or AWSAccessKeyId) field. A form with a policy must
- * be signed. ERR_INVALID names the field that is missing or malformed. field: by lower-case name; p NULL when absent. */
+/* The sender of an upload form: the access key of its x-amz-credential (or AWSAccessKeyId) field. A form with a policy
+ * must be signed. ERR_INVALID names the field that is missing or malformed. field: by lower-case name; p NULL when
+ * absent. */
 int s3_auth_identify_form(const struct s3_auth *a, struct str (*field)(void *arg, const char *name), void *arg,
                           struct s3_auth_user *ret);
 

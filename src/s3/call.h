@@ -21,11 +21,11 @@
 
 /* What the configuration says, read once. */
 struct s3_settings {
-    size_t metadata_max;      /* alluxio.worker.s3.header.metadata.max.size */
-    bool tag_limits;          /* alluxio.worker.s3.tagging.restrictions.enabled */
-    bool access_log;          /* alluxio.worker.s3.access.logging.enabled */
-    bool only_https;          /* alluxio.worker.s3.only.https.access */
-    bool keep_alive;          /* alluxio.worker.s3.connection.keep.alive.enabled */
+    size_t metadata_max; /* alluxio.worker.s3.header.metadata.max.size */
+    bool tag_limits;     /* alluxio.worker.s3.tagging.restrictions.enabled */
+    bool access_log;     /* alluxio.worker.s3.access.logging.enabled */
+    bool only_https;     /* alluxio.worker.s3.only.https.access */
+    bool keep_alive;     /* alluxio.worker.s3.connection.keep.alive.enabled */
     uint64_t
         body_timeout_ms; /* alluxio.worker.mark.writing.files.duration; the HTTP server's own where that is shorter */
     uint64_t idle_timeout_ms; /* alluxio.worker.s3.connection.idle.max.time; 0: never */
@@ -56,7 +56,7 @@ struct s3_call {
     struct str bucket, key; /* decoded; "" where there is none */
     struct fs_at at;        /* "bucket/key", or "bucket/" */
     struct s3_uri_query query;
-    uint64_t out_of;        /* what an ERR_RANGE was out of: the object's size; UINT64_MAX when that is not the point */
+    uint64_t out_of; /* what an ERR_RANGE was out of: the object's size; UINT64_MAX when that is not the point */
     struct s3_call_chunk *chunks;
 };
 

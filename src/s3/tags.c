@@ -65,7 +65,8 @@ static int check(const struct s3_tags *t, struct s3_tag g, bool strict)
     if (strict)
         TRY(check_strict(g));
     if (t->n >= (size_t)(strict ? TAGS_MAX : TAGS_SANE))
-        return err_set(ERR_TAGS_MANY, "Tags cannot be greater than %zu (alluxio.worker.s3.tagging.restrictions.enabled)",
+        return err_set(ERR_TAGS_MANY,
+                       "Tags cannot be greater than %zu (alluxio.worker.s3.tagging.restrictions.enabled)",
                        (size_t)(strict ? TAGS_MAX : TAGS_SANE));
     for (size_t i = 0; i < t->n; i++)
         if (str_eq(t->tag[i].key, g.key))

@@ -22,9 +22,9 @@
  * says ERR_UNREACHABLE, never "not found" and never writes into the hidden directory. `forebay.ufs.dir.marker` names an
  * entry that must be in the root, which also tells an unmounted mount point at start.
  *
- * Crash: temporary files have no name where the file system can do that (they go with the process); else, and while they
- * replace an object, they lie in .forebay/tmp and are removed at open when older than the deadline. Power loss: what was put
- * is durable after ufs_sync() (one syncfs for all).
+ * Crash: temporary files have no name where the file system can do that (they go with the process); else, and while
+ * they replace an object, they lie in .forebay/tmp and are removed at open when older than the deadline. Power loss:
+ * what was put is durable after ufs_sync() (one syncfs for all).
  */
 #include "ufs/dir.h"
 #include "base/clock.h"

@@ -340,7 +340,8 @@ static int etag_as_expected(const struct ufs_s3_call *c, const char *root, const
     if (!expected || !c->s->etag_md5 || !xml_find(buf_str(&c->answer), path, raw, sizeof raw))
         return 0;
     ufs_s3_etag_set(etag, sizeof etag, str_of(raw));
-    if (strcmp(etag + strcspn(etag, "-"), expected + strcspn(expected, "-")) != 0) /* not of this number of parts: says nothing */
+    if (strcmp(etag + strcspn(etag, "-"), expected + strcspn(expected, "-")) !=
+        0) /* not of this number of parts: says nothing */
         return 0;
     bool md5_form = strlen(etag) > 33 && etag[32] == '-' && strspn(etag, "0123456789abcdef") == 32;
     if (md5_form && !str_starts(str_of(c->sse), STR("aws:kms")) && strcmp(etag, expected) != 0)

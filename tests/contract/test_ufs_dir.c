@@ -452,7 +452,8 @@ static void files_always_have_names(void **state)
     crash_between_steps(w, 1);
     ASSERT_OK(put(w->u, "x/k", "one"));
     ASSERT_OK(put(w->u, "x/k", "two"));
-    ASSERT_CODE(put_opts(w->u, "x/k", "three", 5, (struct ufs_put_opts){.if_none_match = true}, NULL), ERR_PRECONDITION);
+    ASSERT_CODE(put_opts(w->u, "x/k", "three", 5, (struct ufs_put_opts){.if_none_match = true}, NULL),
+                ERR_PRECONDITION);
     ASSERT_OK(put_opts(w->u, "x/n", "new", 3, (struct ufs_put_opts){.if_none_match = true}, NULL));
     ASSERT_OK(ufs_copy(w->u, STR("x/k"), STR("c"), NULL, &st));
     fault_arm(NULL);

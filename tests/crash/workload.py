@@ -7,19 +7,21 @@ should: the next one works on persisted objects.
 """
 import http.client
 import os
+import time
 
 from lib import proc
 from lib.forebay import Forebay, diff
 from lib.model import Died, World
 from lib.ufs import DirUfs, Prefix
 
+DEADLINE_S = 1
 PROPS = {
     "alluxio.worker.page.store.sizes": "96MB",
     "alluxio.worker.page.store.page.size": "1MB",
     "alluxio.worker.page.store.pinned.file.capacity.limit.ratio": "0.5",
     "alluxio.write.cache.async.file.check.period": "1s",
     "alluxio.user.file.metadata.sync.interval": "1s",
-    "forebay.ufs.request.deadline": "1s",
+    "forebay.ufs.request.deadline": f"{DEADLINE_S}s",
     "forebay.reader.hold": "1s",
 }
 RULES = {
@@ -207,6 +209,11 @@ class Rig:
 
     # ---- after the crash ----
 
+    def through_open(self):
+        """May the call that was under way have changed a WRITE_THROUGH bucket?"""
+        s = self.w.state
+        return any(s.get(k) != m.get(k) for m in self.w.maybe for k in {*s, *m} if k[0] in ("wt", "st"))
+
     def recover(self, **kw):
         """The server is dead: fsck, start, everything acknowledged is there and whole, work goes on, the UFS gets right,
         fsck again."""
@@ -214,6 +221,10 @@ class Rig:
         f.assert_fsck_clean()
         f.start(**kw)
         w.check(f, BUCKETS)
+        if self.through_open():
+            # What a dead process wrote through may be in the UFS: it is looked at when its requests cannot arrive any more.
+            time.sleep(2 * DEADLINE_S)
+            w.check(f, BUCKETS)
         w.check_uploads(f)
         w.check(f, BUCKETS)
         w.put(f, "wb", "after/crash", proc.content("after", 70 * KIB))

@@ -8,9 +8,9 @@
 #pragma once
 #include "page/page.h"
 
-void fakepage_reset(bool eager);  /* an empty store; eager: pages are evicted the moment they may be */
-void fakepage_crash(bool power);  /* the process is gone, or the power too; page_open() next */
-uint64_t fakepage_hash(void);     /* of what it holds and how */
+void fakepage_reset(bool eager); /* an empty store; eager: pages are evicted the moment they may be */
+void fakepage_crash(bool power); /* the process is gone, or the power too; page_open() next */
+uint64_t fakepage_hash(void);    /* of what it holds and how */
 size_t fakepage_blobs(void);
 /* Breaches of the contract by its users since the reset (an evicted pin, a drop of what is held ...), NULL: none. */
 const char *fakepage_complaint(void);

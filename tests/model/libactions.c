@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What clients do, through the door; and the values they write: each a short text of its own, known by its bytes and by its
- * ETag.
+ * What clients do, through the door; and the values they write: each a short text of its own, known by its bytes and by
+ * its ETag.
  */
 #include "model.h"
 #include "base/hash.h"
@@ -70,8 +70,9 @@ void actions_begin(void)
 const char *op_text(const struct op *op)
 {
     static char text[160];
-    static const char *const name[] = {"put", "delete", "rename", "exchange", "copy", "get", "lookup", "rewrite", "remove tree",
-                                       "upload", "EXTERNAL put", "EXTERNAL delete"};
+    static const char *const name[] = {"put",         "delete", "rename",       "exchange",
+                                       "copy",        "get",    "lookup",       "rewrite",
+                                       "remove tree", "upload", "EXTERNAL put", "EXTERNAL delete"};
     snprintf(text, sizeof text, "%s %s%s%s%s%s", name[op->kind], op->a, op->b ? " -> " : "", op->b ? op->b : "",
              op->data ? " = " : "", op->data ? op->data : "");
     return text;
@@ -174,7 +175,8 @@ static int get(const char *path, struct done *d)
     if (!data)
         world_complain("get %s gave bytes that nobody wrote: \"%s\"", path, bytes.p);
     else if (data != value_of_etag(etag) && (!value_of_etag(etag) || strcmp(data, value_of_etag(etag))))
-        world_complain("get %s gave \"%s\" under the ETag of \"%s\"", path, data, value_of_etag(etag) ? value_of_etag(etag) : etag);
+        world_complain("get %s gave \"%s\" under the ETag of \"%s\"", path, data,
+                       value_of_etag(etag) ? value_of_etag(etag) : etag);
     snprintf(d->value, sizeof d->value, "%s", data ? data : "?");
     return 0;
 }

@@ -324,7 +324,8 @@ uint64_t check_hash(void)
     uint64_t h = 0;
     for (size_t i = 0; i < w.dones; i++) {
         const struct done *d = &w.done[i];
-        uint64_t x[4] = {(uint64_t)(uintptr_t)d->op, (uint64_t)(int64_t)d->code << 1 | d->acked, str_hash(str_of(d->value)), 0};
+        uint64_t x[4] = {(uint64_t)(uintptr_t)d->op, (uint64_t)(int64_t)d->code << 1 | d->acked,
+                         str_hash(str_of(d->value)), 0};
         for (size_t k = 0; k < w.dones; k++)
             x[3] ^= w.done[k].end < d->begin ? (uint64_t)(uintptr_t)w.done[k].op * 31 : 0;
         h ^= str_hash(str_mk(x, sizeof x));
@@ -506,10 +507,12 @@ static bool pulled_away(const struct done *d)
     return others && d->op->kind == OP_GET && d->code == ERR_STALE;
 }
 
-/* Did it end so that nobody knows whether it happened? Or has it not happened for a reason that is not the namespace's? */
+/* Did it end so that nobody knows whether it happened? Or has it not happened for a reason that is not the namespace's?
+ */
 static bool open_end(const struct done *d)
 {
-    return !d->acked || pulled_away(d) || (d->code < 0 && (err_again(d->code) || err_info(d->code)->retry == ERR_RETRY_MAYBE));
+    return !d->acked || pulled_away(d) ||
+           (d->code < 0 && (err_again(d->code) || err_info(d->code)->retry == ERR_RETRY_MAYBE));
 }
 
 /* An empty directory may be there still, or not: both answers fit. */
@@ -540,8 +543,8 @@ static bool same(const struct tree *a, const struct tree *b)
     return true;
 }
 
-/* Who else's object was at the old key of a file that had not moved yet has changed or removed its only copy, where the pages
- * were gone: the file is gone then. Where they are here it never is. */
+/* Who else's object was at the old key of a file that had not moved yet has changed or removed its only copy, where the
+ * pages were gone: the file is gone then. Where they are here it never is. */
 static bool destroy(struct tree *t, const struct op *op)
 {
     bool any = false;
@@ -688,8 +691,8 @@ static int find_waif(void *arg, const struct page_blob *b, size_t n, enum page_v
         verdict[i] = PAGE_SKIP;
         CHECK(meta_walk(w.meta, &m, 1) == 0);
         if (m.verdict == 2)
-            world_complain("blob %llu of content %llu is in the page store and belongs to nobody", (unsigned long long)b[i].blob,
-                           (unsigned long long)b[i].content);
+            world_complain("blob %llu of content %llu is in the page store and belongs to nobody",
+                           (unsigned long long)b[i].blob, (unsigned long long)b[i].content);
         else if (m.verdict == 0 && b[i].unknown)
             world_complain("blob %llu is still unknown", (unsigned long long)b[i].blob);
     }
@@ -729,7 +732,8 @@ static void end_conflicts(void)
         others |= external(w.done[i].op);
     persist_figures(w.persist, &f);
     if (f.conflicts && !others)
-        world_complain("%llu times an object of our own was taken for somebody else's", (unsigned long long)f.conflicts);
+        world_complain("%llu times an object of our own was taken for somebody else's",
+                       (unsigned long long)f.conflicts);
 }
 
 void check_end(void)

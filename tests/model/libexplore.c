@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Exploring. All runs: a run follows a prefix of decisions, then takes the first option everywhere; each option not taken
- * at a state never met before is a prefix for later. Random: each decision by a generator.
+ * Exploring. All runs: a run follows a prefix of decisions, then takes the first option everywhere; each option not
+ * taken at a state never met before is a prefix for later. Random: each decision by a generator.
  */
 #include "model.h"
 #include "../unit/cm.h"
@@ -58,7 +58,7 @@ struct search {
 static struct {
     const struct scenario *s;
     struct search x;
-} *last_run;
+} * last_run;
 
 static void note_run(const struct scenario *s)
 {
@@ -294,7 +294,8 @@ static void retell_death(void)
     _exit(0);
 }
 
-void explore_apart(void (*fn)(void *arg, struct buf *ret, struct effort *t), void *arg, struct buf *ret, struct effort *t)
+void explore_apart(void (*fn)(void *arg, struct buf *ret, struct effort *t), void *arg, struct buf *ret,
+                   struct effort *t)
 {
     int fd[2], status = 0;
     if (!last_run)
@@ -336,6 +337,7 @@ void explore_apart(void (*fn)(void *arg, struct buf *ret, struct effort *t), voi
     if ((!WIFEXITED(status) || WEXITSTATUS(status)) && last_run->s)
         retell_death();
     if (!WIFEXITED(status) || WEXITSTATUS(status))
-        buf_printf(ret, "the run died: %s %d (its last words are above)\n", WIFSIGNALED(status) ? "signal" : "exit code",
+        buf_printf(ret, "the run died: %s %d (its last words are above)\n",
+                   WIFSIGNALED(status) ? "signal" : "exit code",
                    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 }

@@ -376,7 +376,8 @@ int page_walk(struct page_store *s, bool all, size_t n,
         enum page_verdict v = PAGE_SKIP;
         if (!b->used || b->writing || !(all || b->unknown))
             continue;
-        struct page_blob one = {.blob = b->id, .content = b->content, .birth_ms = b->birth_ms, .pages = 1, .unknown = b->unknown};
+        struct page_blob one = {
+            .blob = b->id, .content = b->content, .birth_ms = b->birth_ms, .pages = 1, .unknown = b->unknown};
         for (size_t k = 0; k < PAGES; k++)
             one.bytes += b->page[k].there ? b->page[k].bytes.n : 0;
         int r = fn(arg, &one, 1, &v);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The mem engine with an ear in it. The hash of all rows is kept up to date write by write; what a transaction reads goes
- * into the history of the task that reads, so that two tasks which have seen the same are in the same state however the
- * others came there.
+ * The mem engine with an ear in it. The hash of all rows is kept up to date write by write; what a transaction reads
+ * goes into the history of the task that reads, so that two tasks which have seen the same are in the same state
+ * however the others came there.
  */
 #include "model.h"
 #include "kv/kv_impl.h"
@@ -28,7 +28,8 @@ static void seen(uint64_t what)
         w.task[w.cur].history = mix(w.task[w.cur].history, what);
 }
 
-static int spy_get(void *e, struct kv_snap *s, struct kv_arena *a, const struct str *keys, size_t n, struct kv_cell *ret)
+static int spy_get(void *e, struct kv_snap *s, struct kv_arena *a, const struct str *keys, size_t n,
+                   struct kv_cell *ret)
 {
     TRY(kv_engine_mem.get(e, s, a, keys, n, ret));
     for (size_t i = 0; i < n; i++)

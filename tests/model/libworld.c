@@ -16,7 +16,15 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-enum { STACK = 1 << 19, LIVES = 6, STACKS = LIVES * TASKS, STEPS = 2000, JUMPS = 200, DEADLINE_MS = 240, WALL_MS = 1700000000 };
+enum {
+    STACK = 1 << 19,
+    LIVES = 6,
+    STACKS = LIVES * TASKS,
+    STEPS = 2000,
+    JUMPS = 200,
+    DEADLINE_MS = 240,
+    WALL_MS = 1700000000
+};
 #define STORE "model"
 
 struct world w;
@@ -240,13 +248,15 @@ static void client(struct task *t)
     for (size_t i = 0; i < t->script->n; i++) {
         CHECK(w.dones < DONE);
         struct done *d = &w.done[w.dones++];
-        *d = (struct done){.op = &t->script->op[i], .client = (int)(t - w.task), .begun = true, .begin = w.events++, .end = UINT_MAX};
+        *d = (struct done){
+            .op = &t->script->op[i], .client = (int)(t - w.task), .begun = true, .begin = w.events++, .end = UINT_MAX};
         world_note("begins %s", op_text(d->op));
         d->code = action_run(d->op, d);
         d->acked = true;
         d->end = w.events++;
         check_acked(d);
-        world_note("%s: %s%s%s", op_text(d->op), d->code < 0 ? err_info(d->code)->name : "ok", d->value[0] ? " " : "", d->value);
+        world_note("%s: %s%s%s", op_text(d->op), d->code < 0 ? err_info(d->code)->name : "ok", d->value[0] ? " " : "",
+                   d->value);
         t->history = str_hash(str_of(d->value)) + (uint64_t)(int64_t)d->code * 7919 + i;
     }
 }
@@ -261,8 +271,8 @@ static void background(struct task *t)
                 continue;
             int r = persist_step(w.persist, (enum persist_kind)k, &did, &due);
             if (r < 0)
-                world_complain("a background step (%s) failed: %s: %s", persist_kind_name((enum persist_kind)k), err_info(r)->name,
-                               err_detail(r));
+                world_complain("a background step (%s) failed: %s: %s", persist_kind_name((enum persist_kind)k),
+                               err_info(r)->name, err_detail(r));
         }
         t->history = 0;
         t->state = TASK_IDLE;
@@ -306,7 +316,8 @@ static void add_background(void)
     static const struct {
         const char *name;
         unsigned kinds;
-    } one[] = {{"worker", UPLOAD | SETTLE | REAP | TIDY}}, many[] = {{"upload", UPLOAD}, {"settle", SETTLE}, {"reap", REAP}, {"tidy", TIDY}};
+    } one[] = {{"worker", UPLOAD | SETTLE | REAP | TIDY}},
+      many[] = {{"upload", UPLOAD}, {"settle", SETTLE}, {"reap", REAP}, {"tidy", TIDY}};
     for (size_t i = 0; i < (w.s->workers ? 4 : 1); i++) {
         struct task *t = task_new(w.s->workers ? many[i].name : one[i].name);
         t->kinds = w.s->workers ? many[i].kinds : one[i].kinds;
@@ -334,7 +345,9 @@ static const char *const write_back = "{\"apiVersion\": \"v1.0\", \"defaultRule\
 
 static void open_process(void)
 {
-    struct meta_options mo = {.kv = w.kv, .deadline_ms = DEADLINE_MS, .write_cache = true,
+    struct meta_options mo = {.kv = w.kv,
+                              .deadline_ms = DEADLINE_MS,
+                              .write_cache = true,
                               .sync_ms = w.s->sync_ms ? w.s->sync_ms : UINT64_MAX};
     struct page_options po = {.page_size = 128 << 10};
     int r = meta_open(&mo, &w.meta);
@@ -500,8 +513,8 @@ static int hides(struct kv_tx *tx, struct str key, bool *ret)
     return r == ERR_NOT_FOUND || r == ERR_STALE ? 0 : r;
 }
 
-/* The first record of a queue. A dead content that others borrow from is asked again and again, for as long as they live:
- * such a record is nothing to wait for. */
+/* The first record of a queue. A dead content that others borrow from is asked again and again, for as long as they
+ * live: such a record is nothing to wait for. */
 static int first_due(struct kv_tx *tx, enum queue_kind queue, uint64_t *due)
 {
     char begin[2] = {'Q', (char)queue}, end[2] = {'Q', (char)(queue + 1)};

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The model checker. It runs the real meta, data, fs and persist code on the mem KV and the mem UFS under a scheduler that
- * decides everything: who takes the next step, which UFS request is lost, late or doubled, when the process dies.
+ * The model checker. It runs the real meta, data, fs and persist code on the mem KV and the mem UFS under a scheduler
+ * that decides everything: who takes the next step, which UFS request is lost, late or doubled, when the process dies.
  *
  *   world     one run's KV, UFS, page store, clock and tasks (libworld.c)
- *   spy       the KV engine between: what a task reads goes into its history, what is written into the state's hash (libspy.c)
- *   actions   what clients do, the sequential model they are held to, the invariants (libactions.c, libcheck.c)
- *   explore   depth first over all decisions with state hashing, or random by seed (libexplore.c)
+ *   spy       the KV engine between: what a task reads goes into its history, what is written into the state's hash
+ * (libspy.c) actions   what clients do, the sequential model they are held to, the invariants (libactions.c,
+ * libcheck.c) explore   depth first over all decisions with state hashing, or random by seed (libexplore.c)
  *
- * A step is a KV commit, or a UFS request's sending or effect, or a look at the UFS. Between two steps a task runs alone.
- * Time stands still while anybody can take a step; then it jumps to the next due time.
+ * A step is a KV commit, or a UFS request's sending or effect, or a look at the UFS. Between two steps a task runs
+ * alone. Time stands still while anybody can take a step; then it jumps to the next due time.
  *
- * A run is its list of decisions; the same list gives the same run. Everything is single-threaded; a scenario is explored in
- * a process of its own (fork), so that a failed CHECK is a finding too, and memory of dropped tasks is given back.
+ * A run is its list of decisions; the same list gives the same run. Everything is single-threaded; a scenario is
+ * explored in a process of its own (fork), so that a failed CHECK is a finding too, and memory of dropped tasks is
+ * given back.
  */
 #pragma once
 #include "base/buf.h"
@@ -30,17 +31,17 @@
 /* ---- what clients do ---- */
 
 enum op_kind {
-    OP_PUT,        /* a gets data */
+    OP_PUT, /* a gets data */
     OP_DELETE,
-    OP_RENAME,     /* a to b; a directory's name ends in '/' */
+    OP_RENAME, /* a to b; a directory's name ends in '/' */
     OP_EXCHANGE,
-    OP_COPY,       /* a to b */
-    OP_GET,        /* the whole object */
-    OP_LOOKUP,     /* is it there? */
-    OP_REWRITE,    /* in place, as a mounted file is written: the same inode gets data */
+    OP_COPY,    /* a to b */
+    OP_GET,     /* the whole object */
+    OP_LOOKUP,  /* is it there? */
+    OP_REWRITE, /* in place, as a mounted file is written: the same inode gets data */
     OP_REMOVE_TREE,
-    OP_UPLOAD,     /* a gets data by a multipart upload */
-    OP_EXT_PUT,    /* somebody else writes the bucket */
+    OP_UPLOAD,  /* a gets data by a multipart upload */
+    OP_EXT_PUT, /* somebody else writes the bucket */
     OP_EXT_DELETE
 };
 struct op {
@@ -60,15 +61,15 @@ struct scenario {
     bool dirty;
     const struct script *client[CLIENTS];
     size_t clients;
-    unsigned caps;          /* of the UFS; 0: UFS_MEM_CAPS */
-    const char *rules;      /* path configuration; NULL: WRITE_BACK everywhere */
-    uint64_t sync_ms;       /* metadata sync interval; 0: never */
-    bool eager;             /* pages are evicted as soon as they may be */
-    bool forget_setup;      /* the namespace does not know the setup's objects: they are put into the bucket directly */
-    bool workers;           /* a background task a kind, instead of one that does one thing after the other */
+    unsigned caps;     /* of the UFS; 0: UFS_MEM_CAPS */
+    const char *rules; /* path configuration; NULL: WRITE_BACK everywhere */
+    uint64_t sync_ms;  /* metadata sync interval; 0: never */
+    bool eager;        /* pages are evicted as soon as they may be */
+    bool forget_setup; /* the namespace does not know the setup's objects: they are put into the bucket directly */
+    bool workers;      /* a background task a kind, instead of one that does one thing after the other */
     unsigned preempts, faults; /* how many at most; UINT_MAX: any number */
-    bool refusals;          /* a request or a look that the store refuses is a fault too */
-    const char *arm;        /* fault points */
+    bool refusals;             /* a request or a look that the store refuses is a fault too */
+    const char *arm;           /* fault points */
 };
 
 /* Rules. What is acknowledged is in the bucket: */
@@ -102,7 +103,7 @@ struct outcome {
     bool pruned;
     char complaint[2000]; /* "": fine */
     unsigned steps;
-    struct buf *trace;    /* NULL: not wanted */
+    struct buf *trace; /* NULL: not wanted */
 };
 void run_scenario(const struct scenario *s, const struct decider *d, struct outcome *ret);
 
@@ -115,9 +116,11 @@ struct effort {
 /* All runs of s (up to max_runs; 0: no bound), until one complains: its schedule and complaint, else "". */
 void explore_all(const struct scenario *s, uint64_t max_runs, struct effort *t, struct buf *ret_complaint);
 /* One random run. name: the seed for people. */
-void explore_random(const struct scenario *s, uint64_t seed, uint64_t name, struct effort *t, struct buf *ret_complaint);
+void explore_random(const struct scenario *s, uint64_t seed, uint64_t name, struct effort *t,
+                    struct buf *ret_complaint);
 /* fn in a forked process; what it puts into the buffer comes back. A death is told in it too. */
-void explore_apart(void (*fn)(void *arg, struct buf *ret, struct effort *t), void *arg, struct buf *ret, struct effort *t);
+void explore_apart(void (*fn)(void *arg, struct buf *ret, struct effort *t), void *arg, struct buf *ret,
+                   struct effort *t);
 void explore_fail(const struct buf *said); /* prints it whole and fails the test */
 bool explore_quick(void);
 /* How many runs of one scenario: all of them with FOREBAY_MODEL_FULL=1, a few in a quick run. */
@@ -168,9 +171,9 @@ struct world {
     uint64_t mount, now_ns;
     struct task task[TASKS];
     size_t tasks;
-    int cur;        /* running task, -1: the scheduler */
-    int last;       /* who took the last step */
-    bool exploring; /* hooks switch */
+    int cur;                   /* running task, -1: the scheduler */
+    int last;                  /* who took the last step */
+    bool exploring;            /* hooks switch */
     unsigned preempts, faults; /* left */
     unsigned crashes, events, jumps;
     bool faulted, crashed;
@@ -224,8 +227,8 @@ const char *op_text(const struct op *op);
 
 /* libcheck.c */
 void check_begin(void);
-void check_names(void);  /* after a commit that changed names */
-void check_ufs(void);    /* after an effect */
+void check_names(void); /* after a commit that changed names */
+void check_ufs(void);   /* after an effect */
 void check_acked(const struct done *d);
-void check_end(void);    /* at rest */
+void check_end(void); /* at rest */
 uint64_t check_hash(void);

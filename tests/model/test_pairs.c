@@ -33,7 +33,8 @@ enum { ACTIONS = sizeof actions / sizeof *actions };
 enum { BARE_CAPS = UFS_CAP_VERBATIM | UFS_CAP_COPY | UFS_CAP_META | UFS_CAP_MULTIPART | UFS_CAP_MARKERS };
 enum { DIR_CAPS = UFS_CAP_RENAME | UFS_CAP_CERTAIN | UFS_CAP_META | UFS_CAP_COPY | UFS_CAP_MULTIPART };
 
-static const struct op setup[] = {{OP_PUT, "f", NULL, "first f"}, {OP_PUT, "h", NULL, "first h"}, {OP_PUT, "d/x", NULL, "first d/x"}};
+static const struct op setup[] = {
+    {OP_PUT, "f", NULL, "first f"}, {OP_PUT, "h", NULL, "first h"}, {OP_PUT, "d/x", NULL, "first d/x"}};
 
 static uint64_t most; /* runs a pair */
 
@@ -60,9 +61,9 @@ static void explore_pair(size_t a, size_t b, struct scenario s, struct effort *t
     explore_apart(all_runs, &s, &said, &mine);
     clock_gettime(CLOCK_MONOTONIC, &t1);
     if (getenv("FOREBAY_MODEL_VERBOSE"))
-        fprintf(stderr, "%-44s %7llu runs %7llu states %8llu steps, %3u deep, %.2fs\n", name, (unsigned long long)mine.runs,
-                (unsigned long long)mine.states, (unsigned long long)mine.steps, mine.deepest,
-                (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9);
+        fprintf(stderr, "%-44s %7llu runs %7llu states %8llu steps, %3u deep, %.2fs\n", name,
+                (unsigned long long)mine.runs, (unsigned long long)mine.states, (unsigned long long)mine.steps,
+                mine.deepest, (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9);
     t->runs += mine.runs;
     t->states += mine.states;
     if (said.n)

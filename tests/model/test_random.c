@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Longer runs by seed: three clients with up to four operations each, background tasks of every kind at once, several faults
- * and crashes, stores with and without conditions, pages that vanish as soon as they may. FOREBAY_MODEL_SEED=N runs one,
- * FOREBAY_MODEL_RUNS=N the first N.
+ * Longer runs by seed: three clients with up to four operations each, background tasks of every kind at once, several
+ * faults and crashes, stores with and without conditions, pages that vanish as soon as they may. FOREBAY_MODEL_SEED=N
+ * runs one, FOREBAY_MODEL_RUNS=N the first N.
  */
 #include "model.h"
 #include "../unit/cm.h"
@@ -35,10 +35,12 @@ static const char *some_file(struct gen *g)
 
 static struct op some_op(struct gen *g, char data[32], const char *who, bool externals)
 {
-    static const enum op_kind kinds[] = {OP_PUT, OP_PUT, OP_PUT, OP_DELETE, OP_DELETE, OP_RENAME, OP_RENAME, OP_RENAME, OP_RENAME,
-                                         OP_EXCHANGE, OP_COPY, OP_GET, OP_LOOKUP, OP_REWRITE, OP_REMOVE_TREE, OP_UPLOAD,
-                                         OP_EXT_PUT, OP_EXT_DELETE};
-    struct op op = {.kind = kinds[pick(g, sizeof kinds / sizeof *kinds - (externals ? 0 : 2))], .a = some_file(g), .b = some_file(g)};
+    static const enum op_kind kinds[] = {OP_PUT,    OP_PUT,     OP_PUT,         OP_DELETE,   OP_DELETE,  OP_RENAME,
+                                         OP_RENAME, OP_RENAME,  OP_RENAME,      OP_EXCHANGE, OP_COPY,    OP_GET,
+                                         OP_LOOKUP, OP_REWRITE, OP_REMOVE_TREE, OP_UPLOAD,   OP_EXT_PUT, OP_EXT_DELETE};
+    struct op op = {.kind = kinds[pick(g, sizeof kinds / sizeof *kinds - (externals ? 0 : 2))],
+                    .a = some_file(g),
+                    .b = some_file(g)};
     bool dirs = (op.kind == OP_RENAME || op.kind == OP_EXCHANGE) && pick(g, 3) == 0;
     if (dirs || op.kind == OP_REMOVE_TREE) {
         op.a = pick(g, 2) ? "d/" : "e/";
@@ -59,7 +61,8 @@ static void generate(struct gen *g, uint64_t seed)
 {
     static const char *const rules[] = {NULL, NULL, TRANSIENT_D, THROUGH};
     static const unsigned caps[] = {0, 0, BARE_CAPS, DIR_CAPS};
-    static const struct op setup[] = {{OP_PUT, "f", NULL, "first f"}, {OP_PUT, "h", NULL, "first h"}, {OP_PUT, "d/x", NULL, "first d/x"}};
+    static const struct op setup[] = {
+        {OP_PUT, "f", NULL, "first f"}, {OP_PUT, "h", NULL, "first h"}, {OP_PUT, "d/x", NULL, "first d/x"}};
     g->state = seed;
     g->s = (struct scenario){.name = "random", .clients = 2 + pick(g, 2), .setup_n = 3, .preempts = UINT_MAX};
     memcpy(g->s.setup, setup, sizeof setup);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Three clients at a time, at most two preemptions, and one fault: a UFS request lost, late, doubled or without its answer,
- * the process dead, the power cut. A sample of the runs; all with FOREBAY_MODEL_FULL=1.
- * Background tasks of every kind run beside each other.
+ * Three clients at a time, at most two preemptions, and one fault: a UFS request lost, late, doubled or without its
+ * answer, the process dead, the power cut. A sample of the runs; all with FOREBAY_MODEL_FULL=1. Background tasks of
+ * every kind run beside each other.
  */
 #include "model.h"
 #include "../unit/cm.h"
@@ -14,16 +14,19 @@ enum { DIR_CAPS = UFS_CAP_RENAME | UFS_CAP_CERTAIN | UFS_CAP_META | UFS_CAP_COPY
 static const struct script put_f = {"put", {{OP_PUT, "f", NULL, "second f"}}, 1};
 static const struct script put_x = {"put below", {{OP_PUT, "d/x", NULL, "second d/x"}}, 1};
 static const struct script delete_f = {"delete", {{OP_DELETE, "f", NULL, NULL}}, 1};
-static const struct script delete_look = {"delete, look", {{OP_DELETE, "f", NULL, NULL}, {OP_LOOKUP, "f", NULL, NULL}}, 2};
+static const struct script delete_look = {
+    "delete, look", {{OP_DELETE, "f", NULL, NULL}, {OP_LOOKUP, "f", NULL, NULL}}, 2};
 static const struct script rename_g = {"rename", {{OP_RENAME, "f", "g", NULL}}, 1};
 static const struct script rename_d = {"rename directory", {{OP_RENAME, "d/", "e/", NULL}}, 1};
 static const struct script back_d = {"rename directory back", {{OP_RENAME, "e/", "d/", NULL}}, 1};
 static const struct script swap = {"swap", {{OP_EXCHANGE, "f", "h", NULL}}, 1};
-static const struct script swap_tmp = {"swap by a third name",
-                                       {{OP_RENAME, "f", "t", NULL}, {OP_RENAME, "h", "f", NULL}, {OP_RENAME, "t", "h", NULL}}, 3};
+static const struct script swap_tmp = {
+    "swap by a third name", {{OP_RENAME, "f", "t", NULL}, {OP_RENAME, "h", "f", NULL}, {OP_RENAME, "t", "h", NULL}}, 3};
 static const struct script chain = {"chain", {{OP_RENAME, "f", "t", NULL}, {OP_RENAME, "t", "f", NULL}}, 2};
-static const struct script rename_create = {"rename, create", {{OP_RENAME, "f", "g", NULL}, {OP_PUT, "f", NULL, "created f"}}, 2};
-static const struct script copy_delete = {"copy, delete source", {{OP_COPY, "f", "k", NULL}, {OP_DELETE, "f", NULL, NULL}}, 2};
+static const struct script rename_create = {
+    "rename, create", {{OP_RENAME, "f", "g", NULL}, {OP_PUT, "f", NULL, "created f"}}, 2};
+static const struct script copy_delete = {
+    "copy, delete source", {{OP_COPY, "f", "k", NULL}, {OP_DELETE, "f", NULL, NULL}}, 2};
 static const struct script get_f = {"get", {{OP_GET, "f", NULL, NULL}}, 1};
 static const struct script get_g = {"get moved", {{OP_GET, "g", NULL, NULL}}, 1};
 static const struct script put_g = {"put over moved", {{OP_PUT, "g", NULL, "second g"}}, 1};
@@ -72,7 +75,8 @@ static void search(void *arg, struct buf *ret, struct effort *t)
 
 static void each_triple(void **state)
 {
-    static const struct op setup[] = {{OP_PUT, "f", NULL, "first f"}, {OP_PUT, "h", NULL, "first h"}, {OP_PUT, "d/x", NULL, "first d/x"}};
+    static const struct op setup[] = {
+        {OP_PUT, "f", NULL, "first f"}, {OP_PUT, "h", NULL, "first h"}, {OP_PUT, "d/x", NULL, "first d/x"}};
     const char *only = getenv("FOREBAY_MODEL_ONLY");
     struct effort all = {0};
     (void)state;
@@ -96,8 +100,8 @@ static void each_triple(void **state)
         explore_apart(search, &j, &said, &t);
         clock_gettime(CLOCK_MONOTONIC, &t1);
         if (getenv("FOREBAY_MODEL_VERBOSE"))
-            fprintf(stderr, "%2zu %-60s %7llu runs %7llu states %8llu steps, %.1fs\n", i, name, (unsigned long long)t.runs,
-                    (unsigned long long)t.states, (unsigned long long)t.steps,
+            fprintf(stderr, "%2zu %-60s %7llu runs %7llu states %8llu steps, %.1fs\n", i, name,
+                    (unsigned long long)t.runs, (unsigned long long)t.states, (unsigned long long)t.steps,
                     (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9);
         all.runs += t.runs;
         all.states += t.states;

@@ -3,14 +3,13 @@
  * forgetful BACKING MOUNTPOINT -f: a disk that forgets what was not flushed.
  *
  * Shows one file, MOUNTPOINT/disk, of the size of the file BACKING. A write stays in memory, sector by sector; fsync (a
- * loop device turns a flush of its block layer into one) moves everything to BACKING. So BACKING always holds exactly what a
- * disk with a volatile cache guarantees, and killing this process is a power cut.
+ * loop device turns a flush of its block layer into one) moves everything to BACKING. So BACKING always holds exactly
+ * what a disk with a volatile cache guarantees, and killing this process is a power cut.
  *
  * MOUNTPOINT/control takes commands:
- *     "cut SEED PERCENT"   power cut now: of the unflushed sectors a random PERCENT (by SEED) reaches BACKING after all, as
- *                          a disk may write its cache in any order; everything after that is EIO.
- *     "ignore N"           the next N flushes lie: they succeed and keep nothing (N -1: all)
- * and reading it gives "dirty=N flushes=N cut=0|1\n".
+ *     "cut SEED PERCENT"   power cut now: of the unflushed sectors a random PERCENT (by SEED) reaches BACKING after
+ * all, as a disk may write its cache in any order; everything after that is EIO. "ignore N"           the next N
+ * flushes lie: they succeed and keep nothing (N -1: all) and reading it gives "dirty=N flushes=N cut=0|1\n".
  *
  * nbdkit's cache filter under nbdfuse forgets as well, but cannot keep a chosen subset: hence this one.
  * Threads: one (fuse -s). What survives: what was flushed.

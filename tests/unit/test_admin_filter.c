@@ -86,7 +86,9 @@ static void states_are_forgotten(void **state)
     }
     getrusage(RUSAGE_SELF, &after);
     filter_free(f);
-    assert_in_range(after.ru_maxrss - before.ru_maxrss, 0, 200 << 10);
+    /* Without it 730 MB; sanitizers keep what was freed for a while. */
+    const char *slow = getenv("FOREBAY_SLOW");
+    assert_in_range(after.ru_maxrss - before.ru_maxrss, 0, (slow && atoi(slow) > 1 ? 700 : 200) << 10);
 }
 
 int main(void)

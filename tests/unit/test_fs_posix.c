@@ -1545,9 +1545,9 @@ static void check_steps(int done)
 
 static void killed_at_each_step(void **state)
 {
-    static const char *const points[] = {"px.flushed",         "meta.change.ahead",  "meta.change.before",
-                                         "meta.change.after",  "meta.attr.after",    "meta.link.after",
-                                         "meta.forget.before", "meta.confirm.before", "px.compacted",
+    static const char *const points[] = {"px.flushed",          "meta.change.ahead",   "meta.change.before",
+                                         "meta.change.after",   "meta.attr.after",     "meta.link.after",
+                                         "meta.forget.before",  "meta.confirm.before", "px.compacted",
                                          "meta.compact.before", "meta.compact.after"};
     acked = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_ptr_not_equal(acked, MAP_FAILED);

@@ -72,8 +72,16 @@ static uint64_t put(const char *path, enum meta_fate fate)
     uint64_t id;
     OK(meta_mint(m, 2, &id));
     struct extent e = {.len = 5, .blob = id + 1, .origin = id};
-    struct meta_publish p = {.dir = META_ROOT, .path = str_of(path), .type = REC_FILE, .size = 5, .content = id, .ext = &e, .n = 1,
-                             .etag = "5d41402abc4b2a76b9719d911017c592", .fate = fate, .found = &found};
+    struct meta_publish p = {.dir = META_ROOT,
+                             .path = str_of(path),
+                             .type = REC_FILE,
+                             .size = 5,
+                             .content = id,
+                             .ext = &e,
+                             .n = 1,
+                             .etag = "5d41402abc4b2a76b9719d911017c592",
+                             .fate = fate,
+                             .found = &found};
     OK(meta_publish(m, &p));
     uint64_t ino = found.i.ino;
     meta_found_done(&found);
@@ -140,8 +148,15 @@ static void copy(const char *from, const char *to)
     struct inode src = look(from);
     uint64_t id;
     OK(meta_mint(m, 1, &id));
-    struct meta_publish p = {.dir = META_ROOT, .path = str_of(to), .type = REC_FILE, .size = src.size, .content = id,
-                             .etag = src.etag, .fate = META_DIRTY, .src_content = src.content, .src_ino = src.ino,
+    struct meta_publish p = {.dir = META_ROOT,
+                             .path = str_of(to),
+                             .type = REC_FILE,
+                             .size = src.size,
+                             .content = id,
+                             .etag = src.etag,
+                             .fate = META_DIRTY,
+                             .src_content = src.content,
+                             .src_ino = src.ino,
                              .src_etag = src.etag};
     OK(meta_publish(m, &p));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * DeleteObject: gone, or not there before: both are success. If-Match: only that content. The conditions on time and size,
- * which S3 has for directory buckets, are refused: to ignore them would delete what was to be kept.
+ * DeleteObject: gone, or not there before: both are success. If-Match: only that content. The conditions on time and
+ * size, which S3 has for directory buckets, are refused: to ignore them would delete what was to be kept.
  */
 #include "s3/object.h"
 

@@ -18,7 +18,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from crash.mount_model import Model, parent  # noqa: E402
+from mount_model import Model, parent  # noqa: E402
 from lib.proc import content  # noqa: E402
 
 KIB, MIB = 1024, 1024 * 1024
