@@ -20,7 +20,8 @@
 
 #define MOUNT_OPTS                                                                                                     \
     {"path", 0, "PATH", "Show this directory of the namespace (/).", 0},                                               \
-        {"options", 'o', "OPTIONS", "As of mount(8): allow_other,ro,nodev ...", 0},                                    \
+        {"options", 'o', "OPTIONS",                                                                                    \
+         "As of mount(8): allow_other,ro,nodev ...; locks=local: not shared with other mounts.", 0},                   \
         {"data", 0, "DIR", "Data directory of the instance that serves it (./forebay-data).", 0},                      \
         {"server", 0, "HOST:PORT", "Served by an instance on another host, at its forebay.fuse.listen.", 0},           \
         {"token", 0, "TOKEN", "With --server: its forebay.fuse.token (else $FOREBAY_FUSE_TOKEN, that property).", 0},  \

@@ -35,7 +35,7 @@ static const struct cli_opt opts[] = {
     {"ufs", 0, "/BUCKET=URI", "Mount this place at this bucket, if it is not mounted yet.", OPT_REPEAT},
     {"define", 'D', "K=V", "A property; wins over the file.", OPT_REPEAT},
     {"mount", 0, "DIR[=PATH]", "Show the namespace, or the directory PATH of it, at DIR (FUSE).", OPT_REPEAT},
-    {"mount-options", 0, "OPTIONS", "As of mount(8) -o, for each --mount: allow_other,ro,nodev ...", 0},
+    {"mount-options", 0, "OPTIONS", "As of mount(8) -o, for each --mount: allow_other,ro,nodev ...; locks=local", 0},
     {"s3", 0, "ADDR:PORT", "Where the S3 API listens (127.0.0.1:29998; port 0: any).", 0},
     {"admin", 0, "ADDR:PORT", "Where REST and /metrics listen (127.0.0.1:19999; port 0: any).", 0},
     {0}};
@@ -50,6 +50,7 @@ struct standalone {
     struct figures_of figures;
     struct fuse_host *host[HOSTS];
     size_t hosts;
+    struct fuse_locks *locks;
     struct fuse_listener *listener;
     struct fuse_remotes *remotes;
     char s3_listen[300], tls_listen[300], admin_listen[300];
@@ -221,6 +222,7 @@ static int open_host(struct standalone *s, const char *word)
     const char *eq = strrchr(word, '=');
     char *dir AUTO_FREE = str_dup(str_mk(word, eq ? (size_t)(eq - word) : strlen(word)));
     const struct fuse_host_options o = {.fs = s->fs,
+                                        .locks = s->locks,
                                         .conf = s->in->conf,
                                         .mountpoint = dir,
                                         .path = eq ? eq + 1 : "/",
@@ -242,7 +244,7 @@ static int listen_for_hosts(struct standalone *s)
     if (!admin_loopback(address) && !conf_string(s->in->conf, PROP_FUSE_TOKEN)[0])
         return err_set(ERR_INVALID, "%s=%s: set %s, which mounts of other hosts must know, or listen on 127.0.0.1",
                        conf_name(PROP_FUSE_LISTEN), address, conf_name(PROP_FUSE_TOKEN));
-    int r = fuse_remotes_new(s->fs, s->in->conf, &s->remotes);
+    int r = fuse_remotes_new(s->fs, s->in->conf, s->locks, &s->remotes);
     return r < 0 ? err_prefix(r, "%s: ", conf_name(PROP_FUSE_LISTEN)) : 0;
 }
 
@@ -250,9 +252,10 @@ static int open_hosts(struct standalone *s)
 {
     size_t at = 0;
     const char *word;
+    TRY(fuse_locks_new(s->in->conf, s->in->dir, &s->locks));
     while ((word = cli_next(s->c, "mount", &at)))
         TRY(open_host(s, word));
-    TRY(fuse_listen(s->fs, s->in->conf, s->in->dir, &s->listener));
+    TRY(fuse_listen(s->fs, s->in->conf, s->locks, s->in->dir, &s->listener));
     return listen_for_hosts(s);
 }
 
@@ -262,6 +265,7 @@ static void close_hosts(struct standalone *s)
     s->listener = fuse_listen_end(s->listener);
     while (s->hosts)
         fuse_host_close(s->host[--s->hosts]);
+    s->locks = fuse_locks_free(s->locks);
 }
 
 /* ---- life ---- */

@@ -26,21 +26,35 @@
 #include <stdint.h>
 
 struct fuse_host;
+struct fuse_locks;
 struct link_news;
 struct stream;
 struct fs;
 struct conf;
 
+/* ---- locks of files (fcntl, flock), for all mounts of an instance ---- */
+
+/* data_dir: what a successor must know is written there. */
+int fuse_locks_new(const struct conf *conf, const char *data_dir, struct fuse_locks **ret);
+/* After every host is closed. NULL is fine; returns NULL. */
+struct fuse_locks *fuse_locks_free(struct fuse_locks *k);
+
+/* ---- mounts ---- */
+
 struct fuse_host_options {
     struct fs *fs;
+    struct fuse_locks *locks; /* outlives the host */
     const struct conf *conf;
     const char *mountpoint;    /* an existing directory; a dead mount of an earlier process there is cleared away */
     const char *path;          /* namespace path to show: "/", "/bucket", "/bucket/dir" */
-    const char *mount_options; /* comma separated, as of mount(8) -o: allow_other, ro, nodev ...; NULL: none */
+    const char *mount_options; /* comma separated, as of mount(8) -o: allow_other, ro, nodev ...; and ours,
+                                  locks=shared|local; NULL: none */
     /* of listen.c: serve this device instead of mounting; it is taken over in every case */
     const struct link_news *before; /* NULL: mount */
     int device;                     /* -1: the two streams instead */
     struct stream *calls, *notices; /* of remote_listen.c: a keeper on another host; they stay the caller's */
+    const struct locks_mount
+        *held; /* of listen.c and remote_listen.c: the mount's locks; NULL: its kernel keeps them */
     /* Before the first request of a device taken over is read, or when a new mount answers: the keeper must know who
      * serves it before programs rely on what this process has not published. An error ends the opening. */
     int (*serving)(void *arg, const struct fuse_host *h);
@@ -49,9 +63,6 @@ struct fuse_host_options {
 /* Mounted and answering on return. ERR_NOT_FOUND (mount point or path), ERR_BUSY (something alive is mounted there),
  * ERR_DENIED (may not mount), ERR_NOT_DIR, ERR_INVALID (mount options). */
 int fuse_host_open(const struct fuse_host_options *o, struct fuse_host **ret);
-/* Mounted with a holder: leaves the mount to a successor, after everything open is published. Else as fuse_host_close.
- */
-struct fuse_host *fuse_host_leave(struct fuse_host *h);
 /* Unmounts (lazily where programs still use it), ends the requests that run, publishes what is open. Returns NULL; NULL
  * is fine. */
 struct fuse_host *fuse_host_close(struct fuse_host *h);
@@ -76,13 +87,14 @@ int fuse_host_unmount(const char *dir, bool lazy);
 
 /* Serve them, by a socket in the data directory. */
 struct fuse_listener;
-int fuse_listen(struct fs *fs, const struct conf *conf, const char *data_dir, struct fuse_listener **ret);
+int fuse_listen(struct fs *fs, const struct conf *conf, struct fuse_locks *locks, const char *data_dir,
+                struct fuse_listener **ret);
 /* Publishes what is open and leaves the mounts to a successor. NULL is fine; returns NULL. */
 struct fuse_listener *fuse_listen_end(struct fuse_listener *l);
 
 /* Serve those of other hosts, at forebay.fuse.listen, for who knows forebay.fuse.token. */
 struct fuse_remotes;
-int fuse_remotes_new(struct fs *fs, const struct conf *conf, struct fuse_remotes **ret);
+int fuse_remotes_new(struct fs *fs, const struct conf *conf, struct fuse_locks *locks, struct fuse_remotes **ret);
 void fuse_remotes_address(const struct fuse_remotes *r, char *ret, size_t n); /* "HOST:PORT" */
 /* As fuse_listen_end. */
 struct fuse_remotes *fuse_remotes_end(struct fuse_remotes *r);

@@ -58,12 +58,24 @@ static int begin(struct fuse_host *h, const struct fuse_host_options *o)
     TRY(fs_px_resolve(h->px, str_of(path), &h->root));
     if (taken)
         TRY(take_over(h, o->before));
-    if (!o->before)
-        TRY(mounting_new(o->mountpoint, path, o->mount_options, &h->mounting, &h->fd));
+    bool local = !o->held;
+    char *options AUTO_FREE = NULL;
+    if (!o->before) {
+        TRY(mounting_options(o->mount_options, &options, &local));
+        TRY(mounting_new(o->mountpoint, path, options, &h->mounting, &h->fd));
+    }
     h->files = numbers_new(h->nonce);
     h->dirs = numbers_new(h->nonce);
     h->inherited = inherited_new();
+    if (!local)
+        locks_attach(o->locks, h, o->held ? o->held : &(struct locks_mount){0}, host_lose_file, h, &h->locks);
     atomic_store(&h->ready, taken);
+    if (host_lost_any(h))
+        log_warn("fuse.locks",
+                 "mountpoint=\"%s\" meaning=\"locks that programs there had are held by others now: their files answer "
+                 "EIO\" "
+                 "action=\"start these programs again\"",
+                 h->mountpoint);
     if (taken && o->serving)
         TRY(o->serving(o->serving_arg, h));
     if (taken && !h->notices) /* before anything is read: what we have read already must not come again */
@@ -86,6 +98,7 @@ int fuse_host_open(const struct fuse_host_options *o, struct fuse_host **ret)
     h->fd = o->before ? o->device : -1;
     h->calls = o->calls;
     h->notices = o->notices;
+    atomic_store(&h->comes_back, o->calls != NULL); /* until its keeper says that it is over */
     h->conf = o->conf;
     h->mountpoint = str_dup(str_of(o->mountpoint));
     h->threads_max = (unsigned)conf_u64(o->conf, PROP_FUSE_THREADS);
@@ -127,8 +140,10 @@ struct fuse_host *fuse_host_close(struct fuse_host *h)
         return NULL;
     if (h->mounting)
         unmount(h);
+    locks_quiet(h->locks);
     if (h->thread)
         serve_stop(h);
+    locks_detach(h->locks, !atomic_load(&h->comes_back) || h->minor < RESEND_MINOR);
     if (h->files) {
         numbers_free(h->files, release_file);
         numbers_free(h->dirs, host_free_dir);
@@ -139,6 +154,7 @@ struct fuse_host *fuse_host_close(struct fuse_host *h)
         mounting_free(h->mounting);
     else if (h->fd >= 0)
         close(h->fd);
+    locks_end(h->locks, !atomic_load(&h->comes_back));
     pthread_cond_destroy(&h->changed);
     lock_done(&h->notice);
     lock_done(&h->lock);

@@ -11,6 +11,7 @@
 #include "fs/posix.h"
 #include "fuse/fuse.h"
 #include "fuse/link.h"
+#include "fuse/locks.h"
 #include "fuse/mounting.h"
 #include "fuse/stream.h"
 #include <linux/fuse.h>
@@ -19,7 +20,8 @@
 enum {
     HOST_MAX_IO = 1 << 20,            /* bytes of one read or write */
     HOST_BUFFER = HOST_MAX_IO + 4096, /* with its header, as the kernel asks */
-    HOST_OPS = 64                     /* opcodes below */
+    HOST_OPS = 64,                    /* opcodes below */
+    RESEND_MINOR = 40                 /* of the protocol, from which on the kernel can ask again */
 };
 
 struct fuse_host {
@@ -33,6 +35,8 @@ struct fuse_host {
     struct stream *calls, *notices; /* instead of fd: a keeper on another host; else NULL */
     struct lock notice;             /* RANK_FUSE + 1: one notice at a time */
     uint64_t root;                  /* inode that node 1 stands for */
+    struct lock_session *locks;     /* NULL: the kernel keeps them by itself */
+    atomic_bool comes_back;         /* the mount goes on after us: its locks stay */
     uint32_t minor;                 /* of the kernel's protocol, after INIT */
     struct timespec keep;           /* how long the kernel may keep names and attributes */
     int holder;                     /* connection to the holder; -1: there is none */
@@ -58,8 +62,8 @@ struct fuse_req {
     bool answered;
 };
 
-/* An opcode: what it needs at least behind the header, and who does it. A handler returns 0 after it answered, or a
- * code that becomes the errno of the answer. */
+/* An opcode: what it needs at least behind the header, and who does it. A handler returns 0 after it answered (or set
+ * `answered`, where somebody else will), or a code that becomes the errno of the answer. */
 struct fuse_op {
     const char *name;
     int (*run)(struct fuse_req *q);
@@ -70,6 +74,8 @@ extern const struct fuse_op fuse_ops[HOST_OPS];
 
 void req_answer(struct fuse_req *q, const void *p, size_t n);
 void req_error(struct fuse_req *q, int eno);
+/* Of a request whose handler returned without one (locks.c). eno: 0 or what is wrong. */
+void host_answer(struct fuse_host *h, int fd, uint64_t unique, int eno);
 /* The NUL-terminated name that starts at the argument's byte at; ERR_INVALID when there is none. *next (may be NULL):
  * behind it. */
 int req_name(const struct fuse_req *q, size_t at, struct str *ret, size_t *next);
@@ -118,6 +124,10 @@ int op_release(struct fuse_req *q);
 int op_fallocate(struct fuse_req *q);
 int op_lseek(struct fuse_req *q);
 int op_copy_range(struct fuse_req *q);
+int op_getlk(struct fuse_req *q);
+int op_setlk(struct fuse_req *q);
+int op_setlkw(struct fuse_req *q);
+int op_interrupt(struct fuse_req *q);
 int op_opendir(struct fuse_req *q);
 int op_readdir(struct fuse_req *q);
 int op_readdirplus(struct fuse_req *q);
@@ -158,6 +168,10 @@ void host_free_dir(void *p); /* ops_dir.c: of what dirs holds */
 /* Attributes of a directory that was removed while it is open; false: it is not open. */
 bool host_removed_dir(struct fuse_host *h, uint64_t ino, struct fs_px_stat *ret);
 struct fs_px_handle *host_take_handle(struct fuse_host *h, uint64_t fh);
+/* Its locks are somebody else's by now: it answers EIO until it is closed. */
+void host_lose_file(void *host, uint64_t fh);
+bool host_lost_file(struct fuse_host *h, uint64_t fh);
+bool host_lost_any(struct fuse_host *h);
 
 /* figures.c: one request of this opcode took this long; r: its code. */
 void figures_count(uint32_t opcode, uint64_t ns, int r);

@@ -9,11 +9,12 @@
  * else HANDLE_KILLPRIV_V2     we clear set-id bits on write and truncate; else each write asks for security.capability
  * first DO_READDIRPLUS, AUTO   attributes come with names where a program looks at them CACHE_SYMLINKS         what a
  * link points to never changes EXPLICIT_INVAL_DATA    pages go when we say so, not when a modification time looks
- * different MAX_PAGES              requests of 1 MiB instead of 128 KiB Locks (flock, fcntl) are the kernel's own: it
- * is asked for neither. */
+ * different MAX_PAGES              requests of 1 MiB instead of 128 KiB
+ *   POSIX_LOCKS, FLOCK_LOCKS   we are asked for each lock, so that it holds between mounts; not with locks=local */
 static const uint32_t wanted = FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_DO_READDIRPLUS |
                                FUSE_READDIRPLUS_AUTO | FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2 | FUSE_MAX_PAGES |
                                FUSE_CACHE_SYMLINKS | FUSE_EXPLICIT_INVAL_DATA;
+static const uint32_t wanted_of_locks = FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS;
 
 enum { BACKGROUND = 64, CONGESTION = 48 }; /* requests on their way that no program waits for (read-ahead) */
 
@@ -36,7 +37,7 @@ int op_init(struct fuse_req *q)
         req_error(q, EPROTO);
         return 0;
     }
-    out.flags = in->flags & wanted;
+    out.flags = in->flags & (wanted | (q->h->locks ? wanted_of_locks : 0));
     q->h->minor = in->minor;
     req_answer(q, &out, sizeof out);
     atomic_store(&q->h->ready, true);

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "fuse/host.h"
 #include "fuse/link.h"
+#include "fuse/held.h"
 #include "fuse/remote.h"
 #include <poll.h>
 #include <sys/socket.h>
@@ -22,6 +23,8 @@ struct keep {
     int device, conn;      /* conn: here; -1: none */
     struct remote *remote; /* or elsewhere */
     struct link_news news;
+    int book; /* memory for locks, of a server here; -1: the kernel keeps them by itself, or a server elsewhere */
+    struct held *held; /* of one elsewhere; NULL: as above */
     bool told_ready;
 };
 
@@ -58,6 +61,9 @@ static int ask(struct keep *k)
 {
     struct link_msg *m AUTO_FREE = MEM_NEW(struct link_msg);
     int none;
+    *m = (struct link_msg){.magic = LINK_MAGIC, .kind = LINK_BOOK};
+    if (k->book >= 0)
+        TRY(link_send(k->conn, m, k->book));
     *m = (struct link_msg){.magic = LINK_MAGIC, .kind = LINK_TAKE, .news = k->news};
     snprintf(m->path, sizeof m->path, "%s", k->o->path);
     snprintf(m->mountpoint, sizeof m->mountpoint, "%s", k->o->mountpoint);
@@ -81,7 +87,7 @@ static void hang_up(struct keep *k)
 
 static int try_elsewhere(struct keep *k)
 {
-    const struct remote_options o = {k->o->server, k->o->token, k->o->path, k->o->mountpoint};
+    const struct remote_options o = {k->o->server, k->o->token, k->o->path, k->o->mountpoint, k->held};
     return remote_open(&o, k->device, &k->news, &k->remote);
 }
 
@@ -163,18 +169,42 @@ static void unmount(struct keep *k)
     }
 }
 
+static void make_room_for_locks(struct keep *k)
+{
+    if (k->o->server)
+        k->held = held_new();
+    else if ((k->book = lock_book_create()) < 0)
+        log_warn("fuse.locks", "meaning=\"no memory for locks: they hold within this mount only\" error=\"%m\"");
+}
+
+static int keep_mounted(struct keep *k)
+{
+    int r = keep(k);
+    char why[512];
+    snprintf(why, sizeof why, "%s", err_detail(r));
+    if (k->told_ready && r == ERR_SHUTDOWN)
+        unmount(k);
+    else
+        mounting_undo(k->mounting, true); /* nobody answers there */
+    if (k->remote)
+        remote_over(k->remote);
+    hang_up(k);
+    mounting_free(k->mounting);
+    return r == ERR_SHUTDOWN ? 0 : err_set(r, "%s", why);
+}
+
 int fuse_keep(const struct fuse_keep_options *o)
 {
-    struct keep k = {.o = o, .conn = -1};
-    char why[512];
-    TRY(mounting_new(o->mountpoint, o->path, o->mount_options, &k.mounting, &k.device));
-    int r = keep(&k);
-    snprintf(why, sizeof why, "%s", err_detail(r));
-    if (k.told_ready && r == ERR_SHUTDOWN)
-        unmount(&k);
-    else
-        mounting_undo(k.mounting, true); /* nobody answers there */
-    hang_up(&k);
-    mounting_free(k.mounting);
-    return r == ERR_SHUTDOWN ? 0 : err_set(r, "%s", why);
+    struct keep k = {.o = o, .conn = -1, .book = -1};
+    char *options AUTO_FREE = NULL;
+    bool local;
+    TRY(mounting_options(o->mount_options, &options, &local));
+    TRY(mounting_new(o->mountpoint, o->path, options, &k.mounting, &k.device));
+    if (!local)
+        make_room_for_locks(&k);
+    int r = keep_mounted(&k);
+    held_free(k.held);
+    if (k.book >= 0)
+        close(k.book);
+    return r;
 }

@@ -5,6 +5,7 @@
  *
  *     keeper                                    server
  *     mounts, connects
+ *     BOOK (memory for locks) ------------->  (without it: the kernel keeps locks by itself)
  *     TAKE (device, last news)  ------------->  serves the device
  *                               <-------------  NEWS serving   or   REFUSED
  *                               <-------------  NEWS left      when it stops on purpose, everything published
@@ -15,7 +16,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum link_kind { LINK_TAKE = 1, LINK_NEWS, LINK_REFUSED };
+enum link_kind { LINK_TAKE = 1, LINK_NEWS, LINK_REFUSED, LINK_BOOK };
 enum link_state {
     LINK_NEW,     /* nobody has served the device yet: the kernel's INIT is waiting in it */
     LINK_SERVING, /* still said when the server died: what it had not published is lost */

@@ -18,11 +18,13 @@ enum { KEEPERS = 64, FIRST = 2 /* places in the poll set before the keepers' */ 
 
 struct keeper {
     int conn;
+    struct lock_book *book; /* came before the device; NULL: none yet, or the host's */
     struct fuse_host *host; /* NULL: has not sent its device yet */
 };
 
 struct fuse_listener {
     struct fs *fs;
+    struct fuse_locks *locks;
     const struct conf *conf;
     int fd, stop;
     pthread_t thread;
@@ -76,7 +78,10 @@ static bool is_fuse_device(int fd)
 
 static int take(struct fuse_listener *l, struct keeper *k, const struct link_msg *m, int device)
 {
+    const struct locks_mount held = {.kept = true, .taken = m->news.state != LINK_NEW, .book = k->book};
     const struct fuse_host_options o = {.fs = l->fs,
+                                        .locks = l->locks,
+                                        .held = k->book ? &held : NULL,
                                         .conf = l->conf,
                                         .mountpoint = m->mountpoint,
                                         .path = m->path,
@@ -89,12 +94,23 @@ static int take(struct fuse_listener *l, struct keeper *k, const struct link_msg
             close(device);
         return err_set(ERR_INVALID, "no FUSE device came with the request");
     }
+    k->book = NULL;
     TRY(fuse_host_open(&o, &k->host));
     log_info("fuse.serve", "mountpoint=\"%s\" path=\"%s\" after=%s", m->mountpoint, m->path,
              m->news.state == LINK_NEW    ? "mount"
              : m->news.state == LINK_LEFT ? "handover"
                                           : "crash");
     return 0;
+}
+
+static int take_book(struct keeper *k, int fd)
+{
+    if (k->book || k->host || fd < 0) {
+        if (fd >= 0)
+            close(fd);
+        return err_set(ERR_INVALID, "no memory for locks came with the request");
+    }
+    return lock_book_open(fd, &k->book);
 }
 
 /* One message of a keeper; false: it is gone, or must go. */
@@ -104,7 +120,9 @@ static bool hear(struct fuse_listener *l, struct keeper *k)
     int device;
     if (link_receive(k->conn, m, &device) < 0)
         return false;
-    int r = m->kind == LINK_TAKE && !k->host ? take(l, k, m, device) : ERR_INVALID;
+    int r = m->kind == LINK_BOOK               ? take_book(k, device)
+            : m->kind == LINK_TAKE && !k->host ? take(l, k, m, device)
+                                               : ERR_INVALID;
     if (r < 0)
         refuse(k, r);
     return r == 0;
@@ -113,6 +131,7 @@ static bool hear(struct fuse_listener *l, struct keeper *k)
 static void drop(struct fuse_listener *l, size_t i)
 {
     fuse_host_close(l->keeper[i].host);
+    lock_book_close(l->keeper[i].book);
     close(l->keeper[i].conn);
     l->keeper[i] = l->keeper[--l->n];
 }
@@ -148,10 +167,11 @@ static int listen_at(struct fuse_listener *l)
     return ok ? 0 : err_set(err_from_errno(errno), "the socket %s for mounts: %m", l->name.sun_path);
 }
 
-int fuse_listen(struct fs *fs, const struct conf *conf, const char *data_dir, struct fuse_listener **ret)
+int fuse_listen(struct fs *fs, const struct conf *conf, struct fuse_locks *locks, const char *data_dir,
+                struct fuse_listener **ret)
 {
     struct fuse_listener *l = MEM_NEW(struct fuse_listener);
-    *l = (struct fuse_listener){.fs = fs, .conf = conf, .fd = -1, .stop = eventfd(0, EFD_CLOEXEC)};
+    *l = (struct fuse_listener){.fs = fs, .locks = locks, .conf = conf, .fd = -1, .stop = eventfd(0, EFD_CLOEXEC)};
     int r = link_address(data_dir, &l->name);
     if (r == 0)
         r = listen_at(l);
@@ -174,9 +194,11 @@ static void leave(struct keeper *k)
     struct link_msg m = {.magic = LINK_MAGIC, .kind = LINK_NEWS};
     if (k->host) {
         host_news(k->host, LINK_LEFT, &m.news);
+        atomic_store(&k->host->comes_back, true);
         fuse_host_close(k->host);
         link_send(k->conn, &m, -1);
     }
+    lock_book_close(k->book);
     close(k->conn);
 }
 

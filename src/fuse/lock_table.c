@@ -8,8 +8,8 @@
 #include "base/mem.h"
 #include "fuse/lock_book.h"
 
-struct lock {
-    struct lock *next;
+struct held_lock {
+    struct held_lock *next;
     struct lock_claim c;
     uint32_t slot; /* in the holder's book */
     bool wrote;    /* its holder changed the file, and others were not told */
@@ -19,7 +19,7 @@ struct lock {
 struct lock_inode {
     struct lock_inode *next, *prev;
     uint64_t ino;
-    struct lock *locks[LOCK_KINDS]; /* no order */
+    struct held_lock *locks[LOCK_KINDS]; /* no order */
 };
 
 struct lock_table {
@@ -37,10 +37,10 @@ struct lock_table *lock_table_new(void)
     return t;
 }
 
-static void free_locks(struct lock *l)
+static void free_locks(struct held_lock *l)
 {
     while (l) {
-        struct lock *next = l->next;
+        struct held_lock *next = l->next;
         free(l);
         l = next;
     }
@@ -110,14 +110,14 @@ static struct lock_record record_of(const struct lock_claim *c)
                                 .kind = (uint8_t)c->kind};
 }
 
-static void to_book(struct lock *l)
+static void to_book(struct held_lock *l)
 {
     const struct lock_record r = record_of(&l->c);
     if (l->c.holder->book)
         l->slot = lock_book_add(l->c.holder->book, &r);
 }
 
-static void from_book(const struct lock *l)
+static void from_book(const struct held_lock *l)
 {
     if (l->c.holder->book)
         lock_book_del(l->c.holder->book, l->slot);
@@ -125,23 +125,23 @@ static void from_book(const struct lock *l)
 
 static void add(struct lock_inode *i, const struct lock_claim *c, bool wrote)
 {
-    struct lock *l = MEM_NEW(struct lock);
-    *l = (struct lock){.next = i->locks[c->kind], .c = *c, .wrote = wrote};
+    struct held_lock *l = MEM_NEW(struct held_lock);
+    *l = (struct held_lock){.next = i->locks[c->kind], .c = *c, .wrote = wrote};
     i->locks[c->kind] = l;
     c->holder->locks++;
     to_book(l);
 }
 
-static void drop(struct lock **at)
+static void drop(struct held_lock **at)
 {
-    struct lock *l = *at;
+    struct held_lock *l = *at;
     *at = l->next;
     l->c.holder->locks--;
     from_book(l);
     free(l);
 }
 
-static void resize(struct lock *l, uint64_t start, uint64_t end)
+static void resize(struct held_lock *l, uint64_t start, uint64_t end)
 {
     from_book(l);
     l->c.start = start;
@@ -172,7 +172,7 @@ static bool conflict(const struct lock_claim *held, const struct lock_claim *c)
     return !same_owner(held, c) && (held->type == F_WRLCK || c->type == F_WRLCK) && overlap(held, c);
 }
 
-static struct lock *next_conflict(struct lock *l, const struct lock_claim *c)
+static struct held_lock *next_conflict(struct held_lock *l, const struct lock_claim *c)
 {
     while (l && !conflict(&l->c, c))
         l = l->next;
@@ -182,16 +182,19 @@ static struct lock *next_conflict(struct lock *l, const struct lock_claim *c)
 const struct lock_claim *lock_table_conflict(const struct lock_table *t, const struct lock_claim *c)
 {
     const struct lock_inode *i = inode_find(t, c->ino);
-    const struct lock *l = i && c->type != F_UNLCK ? next_conflict(i->locks[c->kind], c) : NULL;
-    return l ? &l->c : NULL;
+    struct held_lock *l = i && c->type != F_UNLCK ? next_conflict(i->locks[c->kind], c) : NULL, *first = l;
+    for (; l; l = next_conflict(l->next, c))
+        if (l->c.start < first->c.start)
+            first = l;
+    return first ? &first->c : NULL;
 }
 
 /* ---- granting ---- */
 
 /* What is left of the owner's lock at *at where c is granted. Returns the place of the next lock to look at. */
-static struct lock **cut(struct lock_inode *i, struct lock **at, const struct lock_claim *c)
+static struct held_lock **cut(struct lock_inode *i, struct held_lock **at, const struct lock_claim *c)
 {
-    struct lock *l = *at;
+    struct held_lock *l = *at;
     struct lock_claim behind = l->c;
     bool left = l->c.start<c->start, right = l->c.end> c->end;
     behind.start = c->end + 1;
@@ -211,8 +214,8 @@ static void put(struct lock_inode *i, const struct lock_claim *c)
 {
     struct lock_claim whole = *c;
     bool wrote = false;
-    for (struct lock **at = &i->locks[c->kind]; *at;) {
-        struct lock *l = *at;
+    for (struct held_lock **at = &i->locks[c->kind]; *at;) {
+        struct held_lock *l = *at;
         if (same_owner(&l->c, c) && l->c.type == c->type && touch(&l->c, c)) {
             whole.start = l->c.start < whole.start ? l->c.start : whole.start;
             whole.end = l->c.end > whole.end ? l->c.end : whole.end;
@@ -233,7 +236,7 @@ static void put(struct lock_inode *i, const struct lock_claim *c)
 static uint32_t more_at_most(const struct lock_inode *i, const struct lock_claim *c)
 {
     uint32_t more = c->type != F_UNLCK;
-    for (const struct lock *l = i->locks[c->kind]; l; l = l->next)
+    for (const struct held_lock *l = i->locks[c->kind]; l; l = l->next)
         if (same_owner(&l->c, c) && l->c.start < c->start && l->c.end > c->end)
             return more + 1;
     return more;
@@ -283,11 +286,10 @@ static void settle(struct lock_table *t, struct lock_inode *i)
         grant(t, ino);
 }
 
-/* flock(2) changes the type by giving up the lock that there is. */
-static void give_up_flock(struct lock_table *t, const struct lock_claim *c)
+void lock_table_give_up_flock(struct lock_table *t, const struct lock_claim *c)
 {
     struct lock_inode *i = inode_find(t, c->ino);
-    for (struct lock **at = i ? &i->locks[LOCK_FLOCK] : NULL; at && *at; at = &(*at)->next)
+    for (struct held_lock **at = i ? &i->locks[LOCK_FLOCK] : NULL; at && *at; at = &(*at)->next)
         if (same_owner(&(*at)->c, c) && (*at)->c.type != c->type) {
             drop(at);
             settle(t, i);
@@ -300,7 +302,7 @@ int lock_table_set(struct lock_table *t, const struct lock_claim *c)
     if (c->type == F_UNLCK && !inode_find(t, c->ino))
         return 0;
     if (c->kind == LOCK_FLOCK && c->type != F_UNLCK)
-        give_up_flock(t, c);
+        lock_table_give_up_flock(t, c);
     if (lock_table_conflict(t, c))
         return ERR_LOCKED;
     TRY(set(t, c));
@@ -314,7 +316,7 @@ int lock_table_set(struct lock_table *t, const struct lock_claim *c)
 static bool waits_for(struct lock_table *t, const struct lock_claim *c, const struct lock_claim *want)
 {
     const struct lock_inode *i = inode_find(t, c->ino);
-    for (struct lock *l = i ? next_conflict(i->locks[LOCK_RECORD], c) : NULL; l; l = next_conflict(l->next, c)) {
+    for (struct held_lock *l = i ? next_conflict(i->locks[LOCK_RECORD], c) : NULL; l; l = next_conflict(l->next, c)) {
         if (same_owner(&l->c, want))
             return true;
         for (struct lock_waiter *w = t->waiters; w; w = w->next) {
@@ -374,7 +376,7 @@ static bool drop_some(struct lock_inode *i, enum lock_kind k, const struct lock_
                       uint64_t number)
 {
     bool any = false;
-    for (struct lock **at = &i->locks[k]; *at;) {
+    for (struct held_lock **at = &i->locks[k]; *at;) {
         if (!in_scope(&(*at)->c, h, s, number)) {
             at = &(*at)->next;
             continue;
@@ -418,7 +420,7 @@ static bool mark_wrote(struct lock_table *t, const struct lock_holder *h, uint64
     struct lock_inode *i = inode_find(t, ino);
     bool was = false;
     for (int k = 0; i && k < LOCK_KINDS; k++)
-        for (struct lock *l = i->locks[k]; l; l = l->next)
+        for (struct held_lock *l = i->locks[k]; l; l = l->next)
             if (l->c.holder == h) {
                 was |= l->wrote;
                 l->wrote = to;
@@ -444,7 +446,7 @@ struct lock_record *lock_table_records(const struct lock_table *t, const struct 
     uint32_t n = 0;
     for (const struct lock_inode *i = t->first; i; i = i->next)
         for (int k = 0; k < LOCK_KINDS; k++)
-            for (const struct lock *l = i->locks[k]; l; l = l->next)
+            for (const struct held_lock *l = i->locks[k]; l; l = l->next)
                 if (l->c.holder == h)
                     v[n++] = record_of(&l->c);
     *ret_n = n;

@@ -68,11 +68,13 @@ struct lock_table;
 struct lock_table *lock_table_new(void);
 struct lock_table *lock_table_free(struct lock_table *t); /* NULL is fine; returns NULL; nobody waits any more */
 
-/* What keeps c from being granted, or NULL. Valid until the table changes. */
+/* The first in the file of what keeps c from being granted, or NULL. Valid until the table changes. */
 const struct lock_claim *lock_table_conflict(const struct lock_table *t, const struct lock_claim *c);
 /* Grants it, or unlocks. ERR_LOCKED: there is a conflict; ERR_NO_LOCKS: too many. A flock of another type is given up
  * first, as flock(2) does, also when the new one is then not granted. */
 int lock_table_set(struct lock_table *t, const struct lock_claim *c);
+/* What lock_table_set does first: the owner's flock of another type is no more. */
+void lock_table_give_up_flock(struct lock_table *t, const struct lock_claim *c);
 /* After ERR_LOCKED. ERR_DEADLOCK: somebody it waits for waits for it (record locks only); ERR_NO_LOCKS: too many wait.
  */
 int lock_table_wait(struct lock_table *t, struct lock_waiter *w);

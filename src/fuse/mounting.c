@@ -3,7 +3,7 @@
  * Mounting and unmounting, by libfuse: mount(2) for root, fusermount3 for everybody else.
  */
 #define FUSE_USE_VERSION 314
-#include "base/cleanup.h"
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -75,6 +75,33 @@ static int check_free(const char *mountpoint)
     while (f && fgets(line, sizeof line, f))
         if (sscanf(line, "%*s %*s %*s %*s %4095s", at) == 1 && !strcmp(at, real) && strstr(line, " - fuse"))
             return err_set(ERR_BUSY, "%s is mounted already: unmount it first (fusermount3 -u)", mountpoint);
+    return 0;
+}
+
+static int one_option(struct str o, struct buf *left, bool *local)
+{
+    if (str_eq(o, STR("locks=local")) || str_eq(o, STR("locks=shared"))) {
+        *local = str_eq(o, STR("locks=local"));
+        return 0;
+    }
+    if (str_starts(o, STR("locks=")))
+        return err_set(ERR_INVALID, "mount option %.*s: locks are \"shared\" or \"local\"", (int)o.n, o.p);
+    if (left->n && o.n)
+        buf_add(left, ",", 1);
+    buf_add(left, o.p, o.n);
+    return 0;
+}
+
+int mounting_options(const char *options, char **ret, bool *ret_local_locks)
+{
+    struct buf left AUTO_BUF = {0};
+    bool local = false;
+    for (const char *at = options ? options : "", *end; *at; at = *end ? end + 1 : end) {
+        end = strchrnul(at, ',');
+        TRY(one_option(str_mk(at, (size_t)(end - at)), &left, &local));
+    }
+    *ret = buf_take(&left, NULL);
+    *ret_local_locks = local;
     return 0;
 }
 

@@ -9,10 +9,12 @@
 #include "fuse/host.h"
 #include <fcntl.h>
 
-/* Files of earlier processes: number -> handle. */
+/* Files of earlier processes. */
 struct inherited {
     struct lock lock; /* RANK_FUSE */
-    struct map *file;
+    struct map *file; /* number -> handle */
+    struct map *lost; /* number -> not NULL: had a lock that somebody else has now */
+    atomic_bool any_lost;
 };
 
 struct inherited *inherited_new(void)
@@ -20,6 +22,7 @@ struct inherited *inherited_new(void)
     struct inherited *t = MEM_NEW(struct inherited);
     lock_init(&t->lock, RANK_FUSE);
     t->file = map_new();
+    t->lost = map_new();
     return t;
 }
 
@@ -37,6 +40,7 @@ struct inherited *inherited_free(struct inherited *t)
         return NULL;
     map_each(t->file, release, NULL);
     map_free(t->file);
+    map_free(t->lost);
     lock_done(&t->lock);
     free(t);
     return NULL;
@@ -73,6 +77,27 @@ static bool lost_writes(const struct fuse_host *h, uint64_t fh)
     return h->crashed && numbers_writer(fh) && (int32_t)(h->crashed - (uint32_t)(fh >> 32)) >= 0;
 }
 
+void host_lose_file(void *host, uint64_t fh)
+{
+    struct fuse_host *h = host;
+    LOCKED(&h->inherited->lock);
+    map_put(h->inherited->lost, map_key64(&fh), h);
+    atomic_store(&h->inherited->any_lost, true);
+}
+
+bool host_lost_any(struct fuse_host *h)
+{
+    return atomic_load(&h->inherited->any_lost);
+}
+
+bool host_lost_file(struct fuse_host *h, uint64_t fh)
+{
+    if (!atomic_load(&h->inherited->any_lost))
+        return false;
+    LOCKED(&h->inherited->lock);
+    return map_get(h->inherited->lost, map_key64(&fh));
+}
+
 int req_handle(struct fuse_req *q, uint64_t fh, uint64_t node, struct fs_px_handle **ret)
 {
     struct fuse_host *h = q->h;
@@ -87,6 +112,8 @@ int req_handle(struct fuse_req *q, uint64_t fh, uint64_t node, struct fs_px_hand
     if (lost_writes(h, fh))
         return err_set(ERR_IO,
                        "the file was open for writing when the process that served the mount died: open it again");
+    if (host_lost_file(h, fh))
+        return err_set(ERR_IO, "somebody else has its lock since the mount was not served for too long: open it again");
     *ret = known(h->inherited, fh);
     if (*ret)
         return 0;
@@ -102,5 +129,6 @@ struct fs_px_handle *host_take_handle(struct fuse_host *h, uint64_t fh)
     if (numbers_ours(h->files, fh))
         return numbers_take(h->files, fh);
     LOCKED(&h->inherited->lock);
+    map_del(h->inherited->lost, map_key64(&fh));
     return map_del(h->inherited->file, map_key64(&fh));
 }

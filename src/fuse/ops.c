@@ -14,10 +14,10 @@ int op_nothing(struct fuse_req *q)
 const struct fuse_op fuse_ops[HOST_OPS] = {
     [FUSE_INIT] = {"INIT", op_init, 8, false},
     [FUSE_DESTROY] = {"DESTROY", op_destroy, 0, false},
-    /* Inodes live in the namespace, not by the kernel's count of lookups; requests end by their own deadlines. */
+    /* Inodes live in the namespace, not by the kernel's count of lookups. */
     [FUSE_FORGET] = {"FORGET", op_nothing, 0, true},
     [FUSE_BATCH_FORGET] = {"BATCH_FORGET", op_nothing, 0, true},
-    [FUSE_INTERRUPT] = {"INTERRUPT", op_nothing, 0, true},
+    [FUSE_INTERRUPT] = {"INTERRUPT", op_interrupt, sizeof(struct fuse_interrupt_in), true},
 
     [FUSE_LOOKUP] = {"LOOKUP", op_lookup, 1, false},
     [FUSE_MKDIR] = {"MKDIR", op_mkdir, sizeof(struct fuse_mkdir_in), false},
@@ -49,6 +49,10 @@ const struct fuse_op fuse_ops[HOST_OPS] = {
     [FUSE_FALLOCATE] = {"FALLOCATE", op_fallocate, sizeof(struct fuse_fallocate_in), false},
     [FUSE_LSEEK] = {"LSEEK", op_lseek, sizeof(struct fuse_lseek_in), false},
     [FUSE_COPY_FILE_RANGE] = {"COPY_FILE_RANGE", op_copy_range, sizeof(struct fuse_copy_file_range_in), false},
+
+    [FUSE_GETLK] = {"GETLK", op_getlk, sizeof(struct fuse_lk_in), false},
+    [FUSE_SETLK] = {"SETLK", op_setlk, sizeof(struct fuse_lk_in), false},
+    [FUSE_SETLKW] = {"SETLKW", op_setlkw, sizeof(struct fuse_lk_in), false},
 
     [FUSE_OPENDIR] = {"OPENDIR", op_opendir, sizeof(struct fuse_open_in), false},
     [FUSE_READDIR] = {"READDIR", op_readdir, sizeof(struct fuse_read_in), false},

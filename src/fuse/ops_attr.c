@@ -61,7 +61,10 @@ int op_setattr(struct fuse_req *q)
     if (!set) /* chown(-1, -1): it changes nothing but takes set-id bits away, which is ours to do (HANDLE_KILLPRIV_V2)
                */
         set = FS_PX_KILL_PRIV;
-    return answer_attr(q, fs_px_setattr(q->h->px, req_ino(q, q->in->nodeid), h, &to, set, &st), &st);
+    int r = fs_px_setattr(q->h->px, req_ino(q, q->in->nodeid), h, &to, set, &st);
+    if (r == 0 && (set & FS_PX_SIZE))
+        locks_wrote(q->h->locks, req_ino(q, q->in->nodeid));
+    return answer_attr(q, r, &st);
 }
 
 int op_statfs(struct fuse_req *q)

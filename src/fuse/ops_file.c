@@ -88,6 +88,7 @@ int op_write(struct fuse_req *q)
         return ERR_INVALID;
     TRY(req_handle(q, in->fh, q->in->nodeid, &h));
     TRY(fs_px_write(h, in->offset, q->arg + sizeof *in, in->size, in->write_flags & FUSE_WRITE_KILL_SUIDGID));
+    locks_wrote(q->h->locks, req_ino(q, q->in->nodeid));
     req_answer(q, &out, sizeof out);
     return 0;
 }
@@ -96,10 +97,13 @@ int op_flush(struct fuse_req *q)
 {
     const struct fuse_flush_in *in = (const void *)q->arg;
     struct fs_px_handle *h;
-    TRY(req_handle(q, in->fh, q->in->nodeid, &h));
-    TRY(fs_px_flush(h));
-    req_answer(q, NULL, 0);
-    return 0;
+    int r = req_handle(q, in->fh, q->in->nodeid, &h);
+    if (r == 0)
+        r = fs_px_flush(h);
+    locks_closed(q->h->locks, req_ino(q, q->in->nodeid), in->lock_owner); /* whatever became of the bytes */
+    if (r == 0)
+        req_answer(q, NULL, 0);
+    return r;
 }
 
 int op_fsync(struct fuse_req *q)
@@ -115,6 +119,7 @@ int op_fsync(struct fuse_req *q)
 int op_release(struct fuse_req *q)
 {
     const struct fuse_release_in *in = (const void *)q->arg;
+    locks_released(q->h->locks, req_ino(q, q->in->nodeid), in->fh); /* before the number may be given again */
     struct fs_px_handle *h = host_take_handle(q->h, in->fh);
     if (h)
         fs_px_release(h); /* close(2) was answered at FLUSH; nobody waits for this one */
@@ -128,6 +133,7 @@ int op_fallocate(struct fuse_req *q)
     struct fs_px_handle *h;
     TRY(req_handle(q, in->fh, q->in->nodeid, &h));
     TRY(fs_px_fallocate(h, (int)in->mode, in->offset, in->length));
+    locks_wrote(q->h->locks, req_ino(q, q->in->nodeid));
     req_answer(q, NULL, 0);
     return 0;
 }
@@ -154,6 +160,7 @@ int op_copy_range(struct fuse_req *q)
     TRY(req_handle(q, in->fh_in, q->in->nodeid, &from));
     TRY(req_handle(q, in->fh_out, in->nodeid_out, &to));
     TRY(fs_px_copy_range(from, in->off_in, to, in->off_out, n, &done));
+    locks_wrote(q->h->locks, req_ino(q, in->nodeid_out));
     struct fuse_write_out out = {.size = (uint32_t)done};
     req_answer(q, &out, sizeof out);
     return 0;

@@ -11,6 +11,7 @@
  */
 #include "base/map.h"
 #include "base/mem.h"
+#include "fuse/held.h"
 #include "fuse/host.h"
 #include "fuse/remote.h"
 #include "fuse/stream.h"
@@ -20,7 +21,7 @@
 #include <sys/eventfd.h>
 #include <sys/random.h>
 
-enum { GREETING_MS = 10000, ANSWER_MS = 30000, RESEND_MINOR = 40, LAST_MS = 2000 };
+enum { GREETING_MS = 10000, ANSWER_MS = 30000, LAST_MS = 2000 };
 
 struct remote {
     int device, ended; /* ended: eventfd, set when a thread stopped */
@@ -33,6 +34,7 @@ struct remote {
     bool over, heard_all;   /* a connection ended; all answers were read */
     struct link_news *news; /* keep.c's; written under the lock while the threads run */
     struct map *unanswered; /* unique -> not NULL */
+    struct held *held;      /* NULL: see remote.h */
 };
 
 /* The server closes when it sees ours end; until then it may have said why (LINK left), so answers are read to their
@@ -104,6 +106,8 @@ static void *send_requests(void *arg)
         const struct fuse_in_header *in = (const void *)b;
         if (wants_answer(in))
             note(r, in->unique, true);
+        if (r->held)
+            held_asked(r->held, in, b + sizeof *in, n - sizeof *in);
         if (stream_send(r->calls, STREAM_REQUEST, &(struct iovec){b, n}, 1) < 0)
             break;
     }
@@ -130,7 +134,10 @@ static void *take_answers(void *arg)
             take_link(r, (const void *)b, n);
         if (kind != STREAM_ANSWER || n < sizeof(struct fuse_out_header))
             continue;
-        note(r, ((const struct fuse_out_header *)(const void *)b)->unique, false);
+        const struct fuse_out_header *out = (const void *)b;
+        note(r, out->unique, false);
+        if (r->held)
+            held_answered(r->held, out->unique, out->error);
         to_kernel(r, b, n);
     }
     free(b);
@@ -206,12 +213,22 @@ static int start_threads(struct remote *r)
     return 0;
 }
 
+static int say_held(struct remote *r)
+{
+    struct stream_held h = {held_id(r->held)};
+    uint32_t n;
+    struct lock_record *v AUTO_FREE = held_records(r->held, &n);
+    return stream_send(r->calls, STREAM_HELD, (struct iovec[]){{&h, sizeof h}, {v, n * sizeof *v}}, 2);
+}
+
 static int ask(struct remote *r, const struct remote_options *o)
 {
     struct link_msg *m AUTO_FREE = MEM_NEW(struct link_msg);
     *m = (struct link_msg){.magic = LINK_MAGIC, .kind = LINK_TAKE, .news = *r->news};
     snprintf(m->path, sizeof m->path, "%s", o->path);
     snprintf(m->mountpoint, sizeof m->mountpoint, "%s", o->mountpoint);
+    if (r->held)
+        TRY(say_held(r));
     TRY(stream_send(r->calls, STREAM_LINK, &(struct iovec){m, sizeof *m}, 1));
     TRY(start_threads(r));
     uint64_t until = clock_mono_ns() + ANSWER_MS * 1000000ull;
@@ -229,7 +246,10 @@ int remote_open(const struct remote_options *o, int device, struct link_news *ne
 {
     struct remote *r = MEM_NEW(struct remote);
     char why[512];
-    *r = (struct remote){.device = device, .ended = eventfd(0, EFD_CLOEXEC), .news = news, .unanswered = map_new()};
+    *r = (struct remote){
+        .device = device, .ended = eventfd(0, EFD_CLOEXEC), .news = news, .unanswered = map_new(), .held = o->held};
+    if (r->held)
+        held_forget_asked(r->held);
     lock_init(&r->lock, RANK_FUSE);
     cond_init(&r->changed);
     fcntl(device, F_SETFL, fcntl(device, F_GETFL) | O_NONBLOCK); /* polled */
@@ -258,6 +278,11 @@ static int fail_one(void *arg, struct str key, void *value)
     memcpy(&out.unique, key.p, sizeof out.unique);
     to_kernel(r, (const char *)&out, sizeof out);
     return 0;
+}
+
+void remote_over(struct remote *r)
+{
+    stream_send(r->calls, STREAM_OVER, NULL, 0); /* the connection may be lost: then it will find out */
 }
 
 static void end_all(struct remote *r)

@@ -50,6 +50,7 @@ struct served {
 
 struct fuse_remotes {
     struct fs *fs;
+    struct fuse_locks *locks;
     const struct conf *conf;
     int fd, stop;
     pthread_t thread;
@@ -158,11 +159,27 @@ static int tell_serving(void *arg, const struct fuse_host *h)
     return tell(arg, &n);
 }
 
-static int receive_take(struct stream *calls, struct link_msg *m)
+/* What a keeper says before it is served. */
+union said {
+    struct link_msg take;
+    struct {
+        struct stream_held head;
+        struct lock_record record[LOCKS_MAX];
+    } held;
+};
+
+static int receive_take(struct stream *calls, union said *locks, size_t *ret_locks, struct link_msg *m)
 {
     enum stream_kind kind;
     size_t n;
-    TRY(stream_receive(calls, &kind, m, sizeof *m, &n));
+    *ret_locks = 0;
+    TRY(stream_receive(calls, &kind, locks, sizeof *locks, &n));
+    if (kind == STREAM_HELD && n >= sizeof locks->held.head) {
+        *ret_locks = n;
+        TRY(stream_receive(calls, &kind, m, sizeof *m, &n));
+    } else if (n <= sizeof *m) {
+        memcpy(m, &locks->take, n);
+    }
     if (kind != STREAM_LINK || !link_well_formed(m, (ssize_t)n) || m->kind != LINK_TAKE)
         return err_set(ERR_INVALID, "the other side is of another version");
     return 0;
@@ -171,10 +188,21 @@ static int receive_take(struct stream *calls, struct link_msg *m)
 static int open_host(struct fuse_remotes *r, struct stream *calls, struct stream *notices, struct fuse_host **ret)
 {
     struct link_msg *m AUTO_FREE = MEM_NEW(struct link_msg);
-    TRY(receive_take(calls, m));
+    union said *locks AUTO_FREE = mem_alloc(sizeof *locks);
+    size_t said;
+    TRY(receive_take(calls, locks, &said, m));
+    const struct locks_mount held = {
+        .kept = true,
+        .away = true,
+        .taken = m->news.state != LINK_NEW,
+        .id = locks->held.head.id,
+        .record = locks->held.record,
+        .records = said ? (uint32_t)((said - sizeof locks->held.head) / sizeof locks->held.record[0]) : 0};
     if (m->news.state == LINK_SERVING && has_ended(r, m->news.nonce))
         m->news.state = LINK_LEFT;
     const struct fuse_host_options o = {.fs = r->fs,
+                                        .locks = r->locks,
+                                        .held = said ? &held : NULL,
                                         .conf = r->conf,
                                         .mountpoint = m->mountpoint,
                                         .path = m->path,
@@ -369,6 +397,7 @@ static void *accept_all(void *arg)
     for (;;) {
         int n = poll(p, 2, LOOK_MS);
         cut_greeted(r, false);
+        locks_expire(r->locks);
         if (n <= 0)
             continue;
         if (p[0].revents) {
@@ -385,11 +414,12 @@ static void *accept_all(void *arg)
 
 /* ---- life ---- */
 
-int fuse_remotes_new(struct fs *fs, const struct conf *conf, struct fuse_remotes **ret)
+int fuse_remotes_new(struct fs *fs, const struct conf *conf, struct fuse_locks *locks, struct fuse_remotes **ret)
 {
     struct fuse_remotes *r = MEM_NEW(struct fuse_remotes);
     char where[192];
     r->fs = fs;
+    r->locks = locks;
     r->conf = conf;
     r->fd = -1;
     lock_init(&r->lock, RANK_FUSE);

@@ -7,28 +7,38 @@
 #include <sys/uio.h>
 
 /* The kernel takes an answer whole or not at all; that it forgot the request (ENOENT: interrupted) is no error. */
-static void send_answer(struct fuse_req *q, int eno, const void *p, size_t n)
+static void send_answer(struct fuse_host *h, int fd, uint64_t unique, int eno, const void *p, size_t n)
 {
-    struct fuse_out_header out = {.len = (uint32_t)(sizeof out + n), .error = -eno, .unique = q->in->unique};
+    struct fuse_out_header out = {.len = (uint32_t)(sizeof out + n), .error = -eno, .unique = unique};
     struct iovec v[2] = {{&out, sizeof out}, {(void *)p, n}};
-    CHECK(!q->answered, "opcode %u", q->in->opcode);
-    q->answered = true;
-    if (q->h->calls) {
-        stream_send(q->h->calls, STREAM_ANSWER, v, n ? 2 : 1); /* the other side is gone: it will ask the next one */
+    if (h->calls) {
+        stream_send(h->calls, STREAM_ANSWER, v, n ? 2 : 1); /* the other side is gone: it will ask the next one */
         return;
     }
-    while (writev(q->fd, v, n ? 2 : 1) < 0 && errno == EINTR)
+    while (writev(fd, v, n ? 2 : 1) < 0 && errno == EINTR)
         ;
+}
+
+void host_answer(struct fuse_host *h, int fd, uint64_t unique, int eno)
+{
+    send_answer(h, fd, unique, eno, NULL, 0);
+}
+
+static void answer(struct fuse_req *q, int eno, const void *p, size_t n)
+{
+    CHECK(!q->answered, "opcode %u", q->in->opcode);
+    q->answered = true;
+    send_answer(q->h, q->fd, q->in->unique, eno, p, n);
 }
 
 void req_answer(struct fuse_req *q, const void *p, size_t n)
 {
-    send_answer(q, 0, p, n);
+    answer(q, 0, p, n);
 }
 
 void req_error(struct fuse_req *q, int eno)
 {
-    send_answer(q, eno, NULL, 0);
+    answer(q, eno, NULL, 0);
 }
 
 int req_name(const struct fuse_req *q, size_t at, struct str *ret, size_t *next)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The threads. Each has a clone of the device (requests are then spread by the kernel, without one queue's lock for
- * all), a buffer to read into and one to answer from. A thread that takes the last free place starts another first, so
- * that slow requests (the UFS) do not keep fast ones waiting, up to forebay.fuse.threads.max.
+ * The threads. Each has a clone of the device where that can be (requests are then spread by the kernel, without one
+ * queue's lock for all), a buffer to read into and one to answer from. A thread that takes the last free place starts
+ * another first, so that slow requests (the UFS) do not keep fast ones waiting, up to forebay.fuse.threads.max.
  *
  *     idle (in read) -> working -> idle ... -> ended (device gone, or stopping)
  *
@@ -90,10 +90,13 @@ static void leave(struct fuse_host *h)
     pthread_cond_broadcast(&h->changed);
 }
 
+/* Not of a device that a keeper holds, where the kernel can ask again: what was read through a clone ends with it
+ * (ECONNABORTED), also when we die, while what was read through the device itself is asked for again from the next one.
+ */
 static int clone_device(const struct fuse_host *h)
 {
     uint32_t from = (uint32_t)h->fd;
-    if (h->fd < 0)
+    if (h->fd < 0 || (!h->mounting && h->minor >= RESEND_MINOR))
         return -1;
     int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
     if (fd < 0)
@@ -111,6 +114,8 @@ static size_t next_from_afar(struct fuse_host *h, char *b)
     int r = stream_receive(h->calls, &kind, b, HOST_BUFFER, &n);
     if (r == 0 && kind == STREAM_REQUEST && n >= sizeof(struct fuse_in_header))
         return n;
+    if (r == 0 && kind == STREAM_OVER)
+        atomic_store(&h->comes_back, false);
     if (r == 0)
         stream_cut(h->calls);
     atomic_store(&h->gone, true);
@@ -144,15 +149,20 @@ static void *serve(void *arg)
     sigemptyset(&wake);
     sigaddset(&wake, WAKE);
     pthread_sigmask(SIG_UNBLOCK, &wake, NULL);
-    int own = clone_device(h), fd = own < 0 ? h->fd : own;
+    int own = -1;
+    bool decided = false;
     size_t n;
-    while ((n = next_request(h, fd, in))) {
-        struct fuse_req q = {.h = h, .fd = fd, .in = (const void *)in, .out = out};
+    while ((n = next_request(h, own < 0 ? h->fd : own, in))) {
+        struct fuse_req q = {.h = h, .fd = own < 0 ? h->fd : own, .in = (const void *)in, .out = out};
         q.arg = in + sizeof *q.in;
         q.n = n - sizeof *q.in;
         begin_work(h);
         serve_one(&q);
         end_work(h);
+        if (!decided && atomic_load(&h->ready)) { /* what the kernel can do is known */
+            decided = true;
+            own = clone_device(h);
+        }
     }
     if (own >= 0)
         close(own);

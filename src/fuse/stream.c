@@ -150,7 +150,7 @@ int stream_receive(struct stream *s, enum stream_kind *ret_kind, void *b, size_t
     struct head h;
     LOCKED(&s->receive);
     TRY(receive_all(s, &h, sizeof h));
-    if (h.n > max || h.kind < STREAM_CHALLENGE || h.kind > STREAM_DONE) {
+    if (h.n > max || h.kind < STREAM_CHALLENGE || h.kind > STREAM_OVER) {
         stream_cut(s);
         return err_set(ERR_INVALID, "the other side speaks another protocol");
     }

@@ -8,11 +8,13 @@
  *     connects                     <----------   CHALLENGE (random)
  *     HELLO (role, session, proof) ---------->   on both; notices first
  *                                  <----------   WELCOME, or LINK refused
- *   calls:    LINK take            ---------->   serves the mount
+ *   calls:    HELD                 ---------->   (the mount's locks)
+ *             LINK take            ---------->   serves the mount
  *             REQUEST (the kernel's) -------->
  *                                  <----------   ANSWER (for the kernel)
  *                                  <----------   LINK news serving, or refused
  *                                  <----------   LINK news left, when the server stops on purpose
+ *             OVER                 ---------->   when the mount has ended
  *   notices:                       <----------   NOTICE (for the kernel)
  *             DONE                 ---------->   the kernel has heard it
  *
@@ -34,13 +36,20 @@ enum stream_kind {
     STREAM_REQUEST,
     STREAM_ANSWER,
     STREAM_NOTICE,
-    STREAM_DONE
+    STREAM_DONE,
+    STREAM_HELD, /* calls, before LINK take: struct stream_held and records of lock_table.h; none: the kernel keeps them
+                  */
+    STREAM_OVER  /* calls, the last: the mount has ended */
 };
 enum stream_role { STREAM_CALLS = 1, STREAM_NOTICES };
 
 struct stream_hello {
     uint32_t magic, role;
     unsigned char session[16], proof[32];
+};
+
+struct stream_held {
+    uint64_t id; /* of the mount: the same from its beginning to its end */
 };
 
 struct stream;

@@ -109,6 +109,8 @@ static void test_conflicts(void **state)
     const struct lock_claim *by = lock_table_conflict(t, &c);
     assert_non_null(by);
     assert_true(by->owner == 1 && by->start == 10 && by->end == 14 && by->type == F_WRLCK && by->pid == 1);
+    c = claim(3, F_WRLCK, 0, END);
+    assert_int_equal(lock_table_conflict(t, &c)->start, 10);
     c = claim(3, F_RDLCK, 15, 100);
     assert_null(lock_table_conflict(t, &c));
     c = claim(1, F_RDLCK, 0, 12); /* the same number, but of another mount */
