@@ -263,13 +263,19 @@ static int send_again(struct kv_tx *tx, struct file_arg *f, struct inode *i)
 
 static int dir_again(struct kv_tx *tx, struct file_arg *f, struct inode *i)
 {
+    char home[META_KEY_MAX + 8], ident[META_KEY_MAX + 8];
+    struct place *p AUTO_FREE = NULL;
     if (i->parent == META_ROOT || i->ino == META_ROOT || !i->parent)
         return 0;
+    p = calloc(1, sizeof *p);
+    if (!p)
+        return ERR_NOMEM;
+    TRY(tx_climb(tx, i, p));
+    TRY(place_keys(p, home, ident));
     i->explicit_dir = true;
     if (!i->etag[0])
         snprintf(i->etag, sizeof i->etag, "d41d8cd98f00b204e9800998ecf8427e");
-    tx_dir_dirty(tx, i, f->a->fate);
-    return 0;
+    return tx_dir_dirty(tx, f->m, i, f->a->fate, str_of(home), str_of(ident));
 }
 
 /* The counter of a directory's time goes on from here; what it said until now is kept where it still holds. */

@@ -166,7 +166,10 @@ static int meet(struct kv_tx *tx, struct load_arg *a, const struct place *p, uin
         return 0;
     if (!e->st || i.dirty || i.transient)
         return 0;
-    if (i.type == REC_DIR && !i.explicit_dir) { /* implied until now; the UFS has a marker for it */
+    if (i.type == REC_DIR && !i.explicit_dir) {   /* implied until now; the UFS has a marker for it */
+        TRY(tx_hidden(tx, p, e->ident, &hidden)); /* or one that is to go, or another directory's */
+        if (hidden || (i.key.n && !(meta_caps(a->m, i.mount) & UFS_CAP_MARKERS)))
+            return 0;
         i.explicit_dir = true;
         seen(&i, e->st);
         tx_put_inode(tx, &i);

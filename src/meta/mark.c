@@ -93,6 +93,13 @@ static int attributes_differ(struct kv_tx *tx, const struct meta_persist *p, con
     return 0;
 }
 
+/* A directory's marker comes when the directories above have settled; without markers, when its prefix has, too: what
+ * is made before would only be in the way of the rename there. */
+static bool marker_waits(struct meta *m, const struct inode *i, const char *home, const char *ident)
+{
+    return strcmp(home, ident) || (i->key.n && !(meta_caps(m, i->mount) & UFS_CAP_MARKERS));
+}
+
 static int claim_one(struct kv_tx *tx, struct meta *m, struct meta_persist *p, uint64_t nonce)
 {
     struct inode i;
@@ -126,6 +133,10 @@ static int claim_one(struct kv_tx *tx, struct meta *m, struct meta_persist *p, u
             TRY(r);
         if (r == 0)
             TRY(place_keys(&pl, p->key, ident));
+        if (r == 0 && i.type == REC_DIR && marker_waits(m, &i, p->key, ident)) {
+            i.turn = i.turn_dir = 0;
+            r = ERR_BUSY;
+        }
     }
     if (r == 0)
         r = tx_claimable(tx, m, i.mount, str_of(p->key), 0, &o, &blocker);

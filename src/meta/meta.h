@@ -601,6 +601,7 @@ struct meta_settle {
     uint64_t mount, ino, content, nonce;
     char src[META_KEY_MAX + 8], dst[META_KEY_MAX + 8], ver[96], etag[72];
     bool expect_known, taken_over;
+    bool src_absent; /* in, SETTLE_RENAME: neither at src nor at dst lay anything */
     bool taken_own; /* the claim taken over was of this file: a copy of it may lie at dst, under whatever ETag */
     uint64_t size;
     bool loaded;           /* in: SETTLE_PUSH, the direct children were loaded: seal the old prefix */

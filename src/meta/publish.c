@@ -73,24 +73,36 @@ static int check_clash(struct kv_tx *tx, struct meta *m, struct place *p)
                    STR_ARG(buf_str(&other)), dir ? "file" : "directory");
 }
 
-void tx_dir_dirty(struct kv_tx *tx, struct inode *i, enum meta_fate fate)
+/* Where a clean marker lies. A UFS without markers has the directory itself: it goes where its prefix goes. */
+static struct str marker_at(struct meta *m, const struct inode *i, struct str ident)
+{
+    return i->key.n && !(meta_caps(m, i->mount) & UFS_CAP_MARKERS) ? i->key : ident;
+}
+
+int tx_dir_dirty(struct kv_tx *tx, struct meta *m, struct inode *i, enum meta_fate fate, struct str home,
+                 struct str ident)
 {
     if (i->dirty)
         tx_unqueue(tx, Q_PERSIST, i->persist_due, i->ino, STR(""));
-    i->loc = LOC_NONE;
-    i->ver[0] = 0;
     i->dirty = fate == META_DIRTY;
     i->transient = fate == META_TRANSIENT_FILE;
+    if (i->loc == LOC_HOME) { /* overwritten where it lies, if that is at home; should the directory go first, reaped */
+        struct str at = marker_at(m, i, ident);
+        TRY(tx_gone(tx, i->mount, at, i->ver, 0, !i->dirty || !str_eq(at, home)));
+    }
+    i->loc = LOC_NONE;
+    i->ver[0] = 0;
     if (i->dirty)
         tx_persist_record(tx, i, clock_wall_ms());
+    return 0;
 }
 
-int tx_marker_gone(struct kv_tx *tx, struct inode *i, struct str home, struct str ident)
+int tx_marker_gone(struct kv_tx *tx, struct meta *m, struct inode *i, struct str home, struct str ident)
 {
     if (i->dirty)
         tx_unqueue(tx, Q_PERSIST, i->persist_due, i->ino, STR(""));
     if (i->loc == LOC_HOME)
-        TRY(tx_gone(tx, i->mount, ident, i->ver, 0, true));
+        TRY(tx_gone(tx, i->mount, marker_at(m, i, ident), i->ver, 0, true));
     else if (i->explicit_dir && i->blind)
         TRY(tx_gone(tx, i->mount, home, "", 0, true));
     else
@@ -102,10 +114,10 @@ int tx_marker_gone(struct kv_tx *tx, struct inode *i, struct str home, struct st
     return 0;
 }
 
-int tx_marker_moves(struct kv_tx *tx, struct inode *i, struct str home, struct str ident)
+int tx_marker_moves(struct kv_tx *tx, struct meta *m, struct inode *i, struct str home, struct str ident)
 {
     if (i->loc != LOC_HOME || !i->size)
-        return tx_marker_gone(tx, i, home, ident);
+        return tx_marker_gone(tx, m, i, home, ident);
     i->loc = LOC_NONE;
     i->ver[0] = 0;
     i->size = 0;
@@ -198,8 +210,8 @@ static void set_posix(const struct meta_publish *p, struct inode *i)
     i->mtime_frac = i->ctime_frac = (uint32_t)(ns % 1000000);
 }
 
-static int publish_dir(struct kv_tx *tx, const struct meta_publish *p, struct place *pl, struct inode *old, bool there,
-                       uint64_t id, struct publish_out *ret)
+static int publish_dir(struct kv_tx *tx, struct meta *m, const struct meta_publish *p, struct place *pl,
+                       struct inode *old, bool there, uint64_t id, struct publish_out *ret)
 {
     struct dentry d = {.ino = id, .type = REC_DIR};
     struct inode i;
@@ -229,10 +241,12 @@ static int publish_dir(struct kv_tx *tx, const struct meta_publish *p, struct pl
     if (!p->posix)
         i.mtime_ms = clock_wall_ms();
     snprintf(i.etag, sizeof i.etag, "%s", p->etag ? p->etag : "");
-    if (p->fate == META_CLEAN)
+    if (p->fate == META_CLEAN && !strcmp(home, ident))
         set_clean(&i, p->st, true);
+    else if (p->fate == META_CLEAN) /* it stays when the directory above comes */
+        TRY(tx_dir_dirty(tx, m, &i, META_DIRTY, str_of(home), str_of(ident)));
     else if (!was || p->pairs.n)
-        tx_dir_dirty(tx, &i, p->fate);
+        TRY(tx_dir_dirty(tx, m, &i, p->fate, str_of(home), str_of(ident)));
     tx_put_inode(tx, &i);
     tx_put_pairs(tx, i.ino, p->pairs);
     if (!there)
@@ -284,7 +298,7 @@ int tx_publish(struct kv_tx *tx, struct meta *m, const struct meta_publish *p, s
     if (p->type == REC_DIR) {
         if (p->fate == META_CLEAN)
             TRY(release_claim(tx, p, &pl, str_of(home)));
-        return publish_dir(tx, p, &pl, &old, there, id, ret);
+        return publish_dir(tx, m, p, &pl, &old, there, id, ret);
     }
     if (there)
         TRY(tx_forget_file(tx, m, &old, &pl, true));

@@ -28,14 +28,14 @@ static int settle_claimed(struct kv_tx *tx, const struct meta_delete *d, struct 
 }
 
 /* S3's DELETE of "a/": the marker goes, what is below stays. */
-static int delete_marker(struct kv_tx *tx, struct place *p, struct inode *i)
+static int delete_marker(struct kv_tx *tx, struct meta *m, struct place *p, struct inode *i)
 {
     char home[META_KEY_MAX + 8], ident[META_KEY_MAX + 8];
     bool empty;
     TRY(place_keys(p, home, ident));
     if (!i->explicit_dir)
         return ERR_NOT_FOUND;
-    TRY(tx_marker_gone(tx, i, str_of(home), str_of(ident)));
+    TRY(tx_marker_gone(tx, m, i, str_of(home), str_of(ident)));
     i->explicit_dir = false;
     i->etag[0] = 0;
     tx_put_inode(tx, i);
@@ -81,7 +81,7 @@ static int delete_entry(struct kv_tx *tx, struct delete_arg *a, struct place *p,
     if (i.parent == META_ROOT)
         return err_set(ERR_DENIED, "a bucket is removed by its mount (forebay mount remove)");
     if (i.type == REC_DIR)
-        return delete_marker(tx, p, &i);
+        return delete_marker(tx, a->m, p, &i);
     TRY(tx_forget_file(tx, a->m, &i, p, false));
     if (d->nonce)
         TRY(settle_claimed(tx, d, p));
@@ -210,15 +210,28 @@ struct dirop_arg {
     bool tree;
 };
 
-static int remove_dir(struct kv_tx *tx, struct place *p, struct inode *i)
+int tx_dir_may_go(struct kv_tx *tx, const struct inode *i)
+{
+    struct owner o;
+    bool left = false;
+    if (!i->key.n)
+        return 0;
+    TRY(tx_owner(tx, true, i->mount, i->key, &o));
+    if (o.claim == CLAIM_RENAME)
+        TRY(tx_owned_below(tx, i->mount, i->key, &left));
+    return left ? err_set(ERR_BUSY, "the directory is being renamed in the under file system just now; try again") : 0;
+}
+
+static int remove_dir(struct kv_tx *tx, struct meta *m, struct place *p, struct inode *i)
 {
     char home[META_KEY_MAX + 8], ident[META_KEY_MAX + 8];
     bool empty;
     TRY(tx_dir_empty(tx, i->ino, &empty));
     if (!empty)
         return err_set(ERR_NOT_EMPTY, "the directory is not empty");
+    TRY(tx_dir_may_go(tx, i));
     TRY(place_keys(p, home, ident));
-    TRY(tx_marker_gone(tx, i, str_of(home), str_of(ident)));
+    TRY(tx_marker_gone(tx, m, i, str_of(home), str_of(ident)));
     if (i->key.n) { /* moved and never settled: nothing of it is left to move */
         tx_unqueue(tx, Q_SETTLE, i->settle_due, i->ino, STR(""));
         TRY(tx_prefix_release(tx, i->mount, i->key));
@@ -232,27 +245,26 @@ int tx_others_lie_there(struct kv_tx *tx, const struct place *p, const struct in
 {
     struct owner o;
     *ret = false;
-    for (size_t n = 0; n < prefix.n && !*ret; n++) {
+    for (size_t n = 0; n < prefix.n; n++) {
         if (prefix.p[n] != '/')
             continue;
         TRY(tx_owner(tx, true, i->mount, (struct str){prefix.p, n + 1}, &o));
-        bool walked = o.ino == i->ino;
-        for (size_t k = 0; k < p->depth; k++)
-            walked |= p->chain[k] == o.ino;
-        *ret = o.kind == OWNER_MOVED && !walked;
+        if (o.kind == OWNER_MOVED) /* the innermost counts */
+            *ret = o.ino != i->ino && !place_below(p, o.ino);
     }
     return 0;
 }
 
 /* Everything below goes with the name. What the UFS holds below its prefix is hidden by one row until it is reaped. */
-static int remove_tree(struct kv_tx *tx, struct place *p, struct inode *i)
+static int remove_tree(struct kv_tx *tx, struct meta *m, struct place *p, struct inode *i)
 {
     char home[META_KEY_MAX + 8], ident[META_KEY_MAX + 8];
     struct owner o;
     uint64_t now = clock_wall_ms();
     bool others;
+    TRY(tx_dir_may_go(tx, i));
     TRY(place_keys(p, home, ident));
-    TRY(tx_marker_gone(tx, i, str_of(home), str_of(ident)));
+    TRY(tx_marker_gone(tx, m, i, str_of(home), str_of(ident)));
     struct str prefix = i->key.n ? i->key : str_of(ident);
     if (i->key.n)
         tx_unqueue(tx, Q_SETTLE, i->settle_due, i->ino, STR(""));
@@ -305,7 +317,7 @@ static int dirop_tx(struct kv_tx *tx, void *arg)
     TRY(tx_inode(tx, e.ino, &i));
     if (i.parent == META_ROOT)
         return err_set(ERR_DENIED, "a bucket is removed by its mount (forebay mount remove)");
-    return a->tree ? remove_tree(tx, &p, &i) : remove_dir(tx, &p, &i);
+    return a->tree ? remove_tree(tx, a->m, &p, &i) : remove_dir(tx, a->m, &p, &i);
 }
 
 int meta_rmdir(struct meta *m, uint64_t dir, struct str path, bool lazy)
@@ -437,10 +449,18 @@ static int tree_file(struct kv_tx *tx, struct meta *m, const struct inode *i, st
 }
 
 /* A directory below becomes a removed tree of its own: the walk needs no stack and each batch is small. */
-static int tree_dir(struct kv_tx *tx, struct inode *i, struct str prefix, bool keep_ufs)
+static int tree_dir(struct kv_tx *tx, struct meta *m, struct inode *i, struct str prefix, bool keep_ufs)
 {
     struct buf key AUTO_BUF = {0};
     uint64_t now = clock_wall_ms();
+    TRY(tx_dir_may_go(tx, i));
+    buf_str_add(&key, prefix);
+    buf_str_add(&key, i->name);
+    buf_u8(&key, '/');
+    if (keep_ufs && i->dirty)
+        tx_unqueue(tx, Q_PERSIST, i->persist_due, i->ino, STR(""));
+    if (!keep_ufs)
+        TRY(tx_marker_gone(tx, m, i, buf_str(&key), buf_str(&key)));
     if (i->key.n) { /* lies elsewhere: hide and reap that prefix too */
         struct owner o;
         tx_unqueue(tx, Q_SETTLE, i->settle_due, i->ino, STR(""));
@@ -453,16 +473,9 @@ static int tree_dir(struct kv_tx *tx, struct inode *i, struct str prefix, bool k
         o.gone_ms = o.reap_due = now;
         tx_put_owner(tx, true, i->mount, i->key, &o);
         tx_queue(tx, Q_PREFIX, now, i->mount, i->key, NULL);
+        buf_reset(&key);
         buf_str_add(&key, i->key);
-    } else {
-        buf_str_add(&key, prefix);
-        buf_str_add(&key, i->name);
-        buf_u8(&key, '/');
     }
-    if (keep_ufs && i->dirty)
-        tx_unqueue(tx, Q_PERSIST, i->persist_due, i->ino, STR(""));
-    if (!keep_ufs)
-        TRY(tx_marker_gone(tx, i, buf_str(&key), buf_str(&key)));
     i->dirty = i->transient = false;
     i->loc = LOC_NONE;
     i->parent = 0;
@@ -539,7 +552,7 @@ static int tree_tx(struct kv_tx *tx, void *arg)
         struct inode x;
         TRY(tx_dentry(tx, a->dir, str_from(rows.row[i].key, 9), &d)); /* one before may have changed it: hard links */
         TRY(tx_inode(tx, d.ino, &x));
-        TRY(x.type == REC_DIR ? tree_dir(tx, &x, dir.key, keep_ufs) : tree_file(tx, a->m, &x, dir.key, keep_ufs));
+        TRY(x.type == REC_DIR ? tree_dir(tx, a->m, &x, dir.key, keep_ufs) : tree_file(tx, a->m, &x, dir.key, keep_ufs));
         kv_del(tx, rows.row[i].key);
     }
     a->more = rows.n > 0;

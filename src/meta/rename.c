@@ -198,7 +198,7 @@ static int leave_dir(struct kv_tx *tx, struct meta *m, struct end *e)
     if (!i->key.n)
         TRY(tx_others_lie_there(tx, &e->p, i, str_of(e->ident), &others));
     if (i->explicit_dir && (markers || others || i->loc == LOC_NONE)) { /* the marker is made anew at the new place */
-        TRY(tx_marker_moves(tx, i, str_of(e->home), str_of(e->ident)));
+        TRY(tx_marker_moves(tx, m, i, str_of(e->home), str_of(e->ident)));
         i->dirty = true;
         tx_persist_record(tx, i, clock_wall_ms());
     }
@@ -247,14 +247,6 @@ static int place_at(struct kv_tx *tx, struct inode *i, struct end *at)
     return 0;
 }
 
-static bool below(const struct place *p, uint64_t ino)
-{
-    for (size_t i = 0; i < p->depth; i++)
-        if (p->chain[i] == ino)
-            return true;
-    return false;
-}
-
 static int clear_target(struct kv_tx *tx, struct rename_arg *a, struct end *to, bool *ret_blind)
 {
     *ret_blind = false;
@@ -277,7 +269,8 @@ static int clear_target(struct kv_tx *tx, struct rename_arg *a, struct end *to, 
     TRY(tx_dir_empty(tx, to->i.ino, &empty));
     if (!empty)
         return err_set(ERR_NOT_EMPTY, "the destination directory is not empty");
-    TRY(tx_marker_gone(tx, &to->i, str_of(to->home), str_of(to->ident)));
+    TRY(tx_dir_may_go(tx, &to->i));
+    TRY(tx_marker_gone(tx, a->m, &to->i, str_of(to->home), str_of(to->ident)));
     if (to->i.key.n) {
         tx_unqueue(tx, Q_SETTLE, to->i.settle_due, to->i.ino, STR(""));
         TRY(tx_prefix_release(tx, to->i.mount, to->i.key));
@@ -309,11 +302,11 @@ static int rename_checks(struct rename_arg *a)
     struct end *from = a->from, *to = a->to;
     if (from->p.mount != to->p.mount)
         return err_set(ERR_CROSS_MOUNT, "source and destination lie in different mounts: copy and delete instead");
-    if (from->i.type == REC_DIR && below(&to->p, from->i.ino))
+    if (from->i.type == REC_DIR && place_below(&to->p, from->i.ino))
         return err_set(ERR_LOOP, "a directory cannot move below itself");
     if (a->r->exchange && !to->there)
         return ERR_NOT_FOUND;
-    if (a->r->exchange && to->i.type == REC_DIR && below(&from->p, to->i.ino))
+    if (a->r->exchange && to->i.type == REC_DIR && place_below(&from->p, to->i.ino))
         return err_set(ERR_LOOP, "a directory cannot move below itself");
     return 0;
 }

@@ -242,7 +242,7 @@ static int old_destination(struct kv_tx *tx, struct settle_arg *a, uint64_t nonc
     return 0;
 }
 
-static int claim_dir(struct kv_tx *tx, struct settle_arg *a, struct inode *i, const char *home)
+static int claim_dir(struct kv_tx *tx, struct settle_arg *a, struct inode *i, const char *home, const char *ident)
 {
     struct meta_settle *s = a->s;
     struct owner o;
@@ -251,6 +251,11 @@ static int claim_dir(struct kv_tx *tx, struct settle_arg *a, struct inode *i, co
     snprintf(s->dst, sizeof s->dst, "%s", home);
     TRY(tx_owner(tx, true, i->mount, i->key, &o));
     s->taken_over = o.claim == CLAIM_RENAME;
+    if (!s->taken_over && o.claim == CLAIM_NONE && strcmp(home, ident)) { /* a directory above goes first */
+        s->go = META_LATER;
+        move_record(tx, i, &s->item, clock_wall_ms() + WAIT_MS, 0, NULL);
+        return 0;
+    }
     if (s->taken_over)
         TRY(old_destination(tx, a, o.nonce));
     TRY(can_rename(tx, a, &rename));
@@ -304,7 +309,14 @@ static int claim_tx(struct kv_tx *tx, void *arg)
         return 0;
     }
     TRY(r);
-    return i.type == REC_DIR ? claim_dir(tx, a, &i, home) : claim_file(tx, a, &i, home, ident);
+    bool moving;
+    TRY(tx_renamed_above(tx, i.mount, i.key, &moving));
+    if (moving) { /* where its objects are is known when that is done */
+        s->go = META_LATER;
+        move_record(tx, &i, &s->item, clock_wall_ms() + WAIT_MS, 0, NULL);
+        return 0;
+    }
+    return i.type == REC_DIR ? claim_dir(tx, a, &i, home, ident) : claim_file(tx, a, &i, home, ident);
 }
 
 int meta_settle_claim(struct meta *m, struct meta_settle *s)
@@ -421,17 +433,17 @@ static int set_dentry_prefix(struct kv_tx *tx, const struct inode *i)
 
 static int switch_dir(struct kv_tx *tx, struct meta_settle *s, struct inode *i)
 {
-    char home[META_KEY_MAX + 8], ident[META_KEY_MAX + 8];
+    char home[META_KEY_MAX + 8] = "", ident[META_KEY_MAX + 8] = "";
     struct owner o;
     int r = home_of(tx, i, home, ident);
     if (r < 0 && r != ERR_STALE)
         return r;
     tx_unqueue(tx, Q_SETTLE, i->settle_due, i->ino, STR(""));
     TRY(release_prefixes(tx, s));
-    if (r == 0 && !strcmp(home, s->dst)) {
+    if (!strcmp(ident, s->dst)) {
         i->key = STR("");
         i->settle_due = 0;
-    } else { /* renamed again meanwhile: the objects lie where they were renamed to */
+    } else { /* it, or a directory above, was renamed meanwhile: the objects lie where they were renamed to */
         TRY(tx_owner(tx, true, s->mount, str_of(s->dst), &o));
         o.kind = OWNER_MOVED;
         o.ino = i->ino;
@@ -439,6 +451,12 @@ static int switch_dir(struct kv_tx *tx, struct meta_settle *s, struct inode *i)
         i->key = str_of(s->dst);
         i->settle_due = clock_wall_ms();
         tx_queue(tx, Q_SETTLE, i->settle_due, i->ino, STR(""), &s->item.rec);
+    }
+    if (s->src_absent && i->explicit_dir && i->loc == LOC_HOME) { /* somebody else removed it: it is made anew */
+        i->loc = LOC_NONE;
+        i->ver[0] = 0;
+        i->dirty = true;
+        tx_persist_record(tx, i, clock_wall_ms());
     }
     TRY(tx_turn_keep(tx, i));
     tx_put_inode(tx, i);
@@ -480,6 +498,11 @@ static int switch_tx(struct kv_tx *tx, void *arg)
     struct meta_settle *s = a->s;
     struct inode i;
     struct owner o;
+    a->more = false;
+    if (s->how == SETTLE_RENAME)
+        TRY(tx_carry(tx, s->mount, str_of(s->src), str_of(s->dst), &a->more));
+    if (a->more) /* first those */
+        return 0;
     int r = tx_inode(tx, s->ino, &i);
     if (r < 0 && r != ERR_NOT_FOUND)
         return r;
@@ -497,9 +520,10 @@ static int switch_tx(struct kv_tx *tx, void *arg)
 
 int meta_settle_switch(struct meta *m, struct meta_settle *s)
 {
-    struct settle_arg a = {.m = m, .s = s};
+    struct settle_arg a = {.m = m, .s = s, .more = true};
     TRY(FAULT(META_SWITCH_BEFORE));
-    TRY(meta_update(m, switch_tx, &a));
+    while (a.more)
+        TRY(meta_update(m, switch_tx, &a));
     meta_kick(m, 0);
     return FAULT(META_SWITCH_AFTER);
 }
@@ -578,21 +602,30 @@ static int push_file(struct kv_tx *tx, const struct settle_arg *a, const struct 
     return 0;
 }
 
+/* The marker at this key goes; it is made anew at home. */
+static int marker_anew(struct kv_tx *tx, struct meta *m, struct inode *i, struct str key)
+{
+    TRY(tx_marker_moves(tx, m, i, key, key));
+    i->dirty = true;
+    tx_persist_record(tx, i, clock_wall_ms());
+    return 0;
+}
+
 static int push_dir(struct kv_tx *tx, const struct settle_arg *a, const struct inode *dir, struct inode *i)
 {
     const struct meta_settle *s = a->s;
     struct buf key AUTO_BUF = {0};
     struct owner o;
-    if (i->key.n)
-        return 0;
+    bool lies_here = !i->key.n;
     buf_putz(&key, s->src);
     buf_str_add(&key, i->name);
     buf_u8(&key, '/');
-    if (i->explicit_dir && i->loc == LOC_HOME) { /* its marker is made anew at home */
-        TRY(tx_marker_moves(tx, i, buf_str(&key), buf_str(&key)));
-        i->dirty = true;
-        tx_persist_record(tx, i, clock_wall_ms());
+    if (i->explicit_dir && i->loc == LOC_HOME && (lies_here || (meta_caps(a->m, i->mount) & UFS_CAP_MARKERS))) {
+        TRY(marker_anew(tx, a->m, i, buf_str(&key)));
+        tx_put_inode(tx, i);
     }
+    if (!lies_here)
+        return 0;
     TRY(tx_owner(tx, true, s->mount, buf_str(&key), &o));
     o.kind = OWNER_MOVED;
     o.ino = i->ino;
@@ -606,18 +639,15 @@ static int push_dir(struct kv_tx *tx, const struct settle_arg *a, const struct i
     return set_dentry_prefix(tx, i);
 }
 
-static int push_end(struct kv_tx *tx, struct meta_settle *s, struct inode *dir)
+static int push_end(struct kv_tx *tx, struct meta *m, struct meta_settle *s, struct inode *dir)
 {
     tx_unqueue(tx, Q_SETTLE, dir->settle_due, dir->ino, STR(""));
     TRY(tx_prefix_release(tx, s->mount, str_of(s->src)));
     dir->key = STR("");
     dir->settle_due = 0;
     dir->turn = dir->turn_dir = 0;
-    if (dir->explicit_dir && dir->loc == LOC_HOME) { /* dir UFS: the directory itself stayed behind */
-        TRY(tx_marker_moves(tx, dir, str_of(s->src), str_of(s->src)));
-        dir->dirty = true;
-        tx_persist_record(tx, dir, clock_wall_ms());
-    }
+    if (dir->explicit_dir && dir->loc == LOC_HOME && !(meta_caps(m, dir->mount) & UFS_CAP_MARKERS))
+        TRY(marker_anew(tx, m, dir, str_of(s->src))); /* the directory itself stayed behind */
     tx_put_inode(tx, dir);
     return set_dentry_prefix(tx, dir);
 }
@@ -647,7 +677,7 @@ static int push_tx(struct kv_tx *tx, void *arg)
     }
     a->more = rows.more;
     if (!a->more)
-        return push_end(tx, s, &dir);
+        return push_end(tx, a->m, s, &dir);
     buf_reset(&a->next);
     buf_str_add(&a->next, rows.row[rows.n - 1].key);
     buf_u8(&a->next, 0);

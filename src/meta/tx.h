@@ -173,6 +173,8 @@ void owner_give_back(struct owner *o, const char *taken);
 int tx_prune(struct kv_tx *tx, struct place *p, uint64_t now_ms);
 /* Missing directories of p->rest are made (implied) with ids from *next_id; p then stands at the leaf. */
 int tx_make_dirs(struct kv_tx *tx, struct place *p, uint64_t *next_id, uint64_t now_ms);
+/* Is the place below this directory? */
+bool place_below(const struct place *p, uint64_t ino);
 unsigned place_missing(const struct place *p);
 int tx_dir_empty(struct kv_tx *tx, uint64_t dir, bool *ret);
 /* The same for a directory that name was just taken out of: looks beside it first. Where many names went one after the
@@ -243,16 +245,23 @@ int tx_publish(struct kv_tx *tx, struct meta *m, const struct meta_publish *p, s
                struct publish_out *ret);
 unsigned path_components(struct str path);
 /* Set an explicit, unpersisted directory up: dirty or transient. */
-void tx_dir_dirty(struct kv_tx *tx, struct inode *i, enum meta_fate fate);
-/* Take a clean or dirty directory marker out of the UFS's sight: gone at its key. */
-int tx_marker_gone(struct kv_tx *tx, struct inode *i, struct str home, struct str ident);
+int tx_dir_dirty(struct kv_tx *tx, struct meta *m, struct inode *i, enum meta_fate fate, struct str home,
+                 struct str ident);
+/* Take a clean or dirty directory marker out of the UFS's sight: gone where it lies. ident: by the directory above. */
+int tx_marker_gone(struct kv_tx *tx, struct meta *m, struct inode *i, struct str home, struct str ident);
 /* The same because its directory moves, where it is made anew. One that others gave a content stays what it is, where
  * it is: its content would be lost. It appears under the old name. */
-int tx_marker_moves(struct kv_tx *tx, struct inode *i, struct str home, struct str ident);
+int tx_marker_moves(struct kv_tx *tx, struct meta *m, struct inode *i, struct str home, struct str ident);
 
 /* Does what the UFS holds below prefix belong to a directory that was renamed away from here, or from above? Then
  * nothing of i, which is there now, can have got there yet. */
 int tx_others_lie_there(struct kv_tx *tx, const struct place *p, const struct inode *i, struct str prefix, bool *ret);
+/* Is a directory above this key being renamed as a whole in the UFS, or may it be? */
+int tx_renamed_above(struct kv_tx *tx, uint64_t mount, struct str key, bool *ret);
+/* Rows that came to be below src while the UFS renamed it to dst follow; *ret_more: not all of them yet. */
+int tx_carry(struct kv_tx *tx, uint64_t mount, struct str src, struct str dst, bool *ret_more);
+/* A directory is to go. ERR_BUSY: the UFS renames it just now, and what left it meanwhile could not be found again. */
+int tx_dir_may_go(struct kv_tx *tx, const struct inode *i);
 /* A directory does not own this prefix any more; what was removed below it earlier stays hidden until it is reaped. */
 int tx_prefix_release(struct kv_tx *tx, uint64_t mount, struct str prefix);
 bool file_is_open(struct meta *m, uint64_t ino);

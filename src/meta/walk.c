@@ -187,7 +187,7 @@ int tx_known(struct kv_tx *tx, const struct place *p, uint64_t now, uint64_t *re
     return 0;
 }
 
-static bool in_chain(const struct place *p, uint64_t ino)
+bool place_below(const struct place *p, uint64_t ino)
 {
     for (size_t i = 0; i < p->depth; i++)
         if (p->chain[i] == ino)
@@ -195,18 +195,22 @@ static bool in_chain(const struct place *p, uint64_t ino)
     return false;
 }
 
+/* What lies below a directory that was renamed out of another renamed one is the inner one's: the last row counts. */
 static int hidden(struct kv_tx *tx, const struct place *p, struct str ident, bool through, bool *ret)
 {
     struct owner o;
+    bool others = false;
     TRY(tx_owner(tx, false, p->mount, ident, &o));
     *ret = o.kind != OWNER_NONE || (o.claim != CLAIM_NONE && !(through && o.claim == CLAIM_THROUGH));
     for (size_t i = 0; i < ident.n && !*ret; i++) {
         if (ident.p[i] != '/')
             continue;
         TRY(tx_owner(tx, true, p->mount, (struct str){ident.p, i + 1}, &o));
-        *ret = o.kind == OWNER_GONE || o.claim != CLAIM_NONE ||
-               (o.kind == OWNER_MOVED && (o.gone_ms || !in_chain(p, o.ino)));
+        *ret = o.kind == OWNER_GONE || o.claim != CLAIM_NONE || (o.kind == OWNER_MOVED && o.gone_ms);
+        if (o.kind == OWNER_MOVED)
+            others = !place_below(p, o.ino);
     }
+    *ret |= others;
     return 0;
 }
 
@@ -218,6 +222,19 @@ int tx_hidden(struct kv_tx *tx, const struct place *p, struct str ident, bool *r
 int tx_unseen(struct kv_tx *tx, const struct place *p, struct str ident, bool *ret)
 {
     return hidden(tx, p, ident, true, ret);
+}
+
+int tx_renamed_above(struct kv_tx *tx, uint64_t mount, struct str key, bool *ret)
+{
+    struct owner o;
+    *ret = false;
+    for (size_t i = 0; i + 1 < key.n && !*ret; i++) {
+        if (key.p[i] != '/')
+            continue;
+        TRY(tx_owner(tx, true, mount, (struct str){key.p, i + 1}, &o));
+        *ret = o.claim == CLAIM_RENAME;
+    }
+    return 0;
 }
 
 int tx_owned_below(struct kv_tx *tx, uint64_t mount, struct str prefix, bool *ret)

@@ -66,6 +66,7 @@ static int rename_prefix(struct ufs *u, struct meta_settle *s)
     bool src, dst;
     TRY(holds_any(u, s->src, &src));
     TRY(holds_any(u, s->dst, &dst));
+    s->src_absent = !src && !dst;
     if (!src) /* nothing to move, or a start before this one moved it */
         return 0;
     if (dst)

@@ -290,6 +290,7 @@ static int remove_marker(struct dir *d, struct str key, int parent, const char *
     if (errno != ENOTEMPTY && errno != EEXIST)
         return dir_error_change(d, errno, "removing", key);
     dir_attr_set_implied(d, fd, true);
+    unlinkat(parent, name, AT_REMOVEDIR); /* the last entry may have gone before it was implied */
     return 0;
 }
 
