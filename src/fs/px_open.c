@@ -45,7 +45,9 @@ int fs_px_open(struct fs_px *px, uint64_t ino, int flags, struct fs_px_handle **
     TRY(px_node_get(px->e, ino, &n));
     int r = n->i.type == REC_DIR ? err_set(ERR_IS_DIR, "a directory is not opened as a file") : 0;
     if (r == 0) {
+        px_gate_read(&n->gate); /* others look at the record, too */
         px_note_seen(px, &n->i, false, &same, NULL);
+        px_gate_read_end(&n->gate);
         if (flags & O_TRUNC)
             r = empty(n);
     }
