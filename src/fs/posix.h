@@ -58,8 +58,10 @@ struct fs_px_options {
     uint32_t file_mode, dir_mode; /* permission bits of such; 0: 0644, 0755 */
 };
 int fs_px_new(struct fs *fs, const struct fs_px_options *o, struct fs_px **ret);
-/* Publishes what is open; every handle is gone after it. NULL is fine; returns NULL. */
-struct fs_px *fs_px_free(struct fs_px *px);
+/* Publishes what is open; every handle is gone after it, and so is px, in every case. An error: what was written, or
+ * published lazily, may be lost. NULL is fine. */
+int fs_px_end(struct fs_px *px);
+struct fs_px *fs_px_free(struct fs_px *px); /* the same; returns NULL */
 
 struct fs_px_figures {
     uint64_t mounts, files,

@@ -324,10 +324,19 @@ void px_by(struct px_node *n)
     n->by = by;
 }
 
-static void publish_due(struct px *px, bool all)
+/* What was written to a file that is gone is not lost: nobody could have read it again. */
+static void note_loss(int *first, int r)
+{
+    if (*first == 0 && r < 0 && r != ERR_STALE && r != ERR_NOT_FOUND)
+        *first = r;
+}
+
+/* The first loss. */
+static int publish_due(struct px *px, bool all)
 {
     struct due d = {0};
     uint64_t now = clock_mono_ms();
+    int first = 0;
     lock_take(&px->lock);
     map_each(px->nodes, find_due, &d);
     lock_drop(&px->lock);
@@ -344,9 +353,11 @@ static void publish_due(struct px *px, bool all)
                      "action=\"it is tried "
                      "again; its next close or fsync returns the error\"",
                      (unsigned long long)d.n[i]->ino, err_detail(r));
-        px_node_put(d.n[i]);
+        note_loss(&first, r);
+        note_loss(&first, px_node_put(d.n[i]));
     }
     free(d.n);
+    return first;
 }
 
 static bool tick(struct px *px, bool *ret_waiting)
@@ -523,15 +534,16 @@ static int forget_client(void *arg, struct str key, void *value)
     return 0;
 }
 
-struct fs_px *fs_px_free(struct fs_px *px)
+int fs_px_end(struct fs_px *px)
 {
     if (!px)
-        return NULL;
+        return 0;
     const void *was = meta_as(px);
+    int first = 0;
     while (px->handles)
-        fs_px_release(px->handles);
-    publish_due(px->e, true);
-    px_settle(px->e);
+        note_loss(&first, fs_px_release(px->handles));
+    note_loss(&first, publish_due(px->e, true));
+    note_loss(&first, px_settle(px->e));
     lock_take(&px->e->lock);
     map_each(px->e->nodes, forget_client, px);
     lock_drop(&px->e->lock);
@@ -540,5 +552,11 @@ struct fs_px *fs_px_free(struct fs_px *px)
     shared_leave(px->fs);
     lock_done(&px->lock);
     free(px);
+    return first;
+}
+
+struct fs_px *fs_px_free(struct fs_px *px)
+{
+    fs_px_end(px);
     return NULL;
 }

@@ -63,9 +63,11 @@ struct fuse_host_options {
 /* Mounted and answering on return. ERR_NOT_FOUND (mount point or path), ERR_BUSY (something alive is mounted there),
  * ERR_DENIED (may not mount), ERR_NOT_DIR, ERR_INVALID (mount options). */
 int fuse_host_open(const struct fuse_host_options *o, struct fuse_host **ret);
-/* Unmounts (lazily where programs still use it), ends the requests that run, publishes what is open. Returns NULL; NULL
- * is fine. */
-struct fuse_host *fuse_host_close(struct fuse_host *h);
+/* Unmounts (lazily where programs still use it), ends the requests that run, publishes what is open; h is gone in every
+ * case. An error: something that was written could not be published and is lost; whoever takes the mount over must take
+ * it for one whose server crashed. NULL is fine. */
+int fuse_host_end(struct fuse_host *h);
+struct fuse_host *fuse_host_close(struct fuse_host *h); /* the same; returns NULL */
 /* True when the kernel said goodbye: somebody unmounted it from outside. */
 bool fuse_host_gone(const struct fuse_host *h);
 

@@ -129,27 +129,37 @@ static void unmount(struct fuse_host *h)
     mounting_undo(h->mounting, true);
 }
 
-static void release_file(void *p)
+static void leave_file(void *p) /* the door releases them, and says whether all could be published */
 {
-    fs_px_release(p);
+    (void)p;
 }
 
-struct fuse_host *fuse_host_close(struct fuse_host *h)
+static int release_all(struct fuse_host *h)
+{
+    if (h->files) {
+        numbers_free(h->files, leave_file);
+        numbers_free(h->dirs, host_free_dir);
+        inherited_free(h->inherited);
+    }
+    return fs_px_end(h->px);
+}
+
+int fuse_host_end(struct fuse_host *h)
 {
     if (!h)
-        return NULL;
+        return 0;
     if (h->mounting)
         unmount(h);
     locks_quiet(h->locks);
     if (h->thread)
         serve_stop(h);
     locks_detach(h->locks, !atomic_load(&h->comes_back) || h->minor < RESEND_MINOR);
-    if (h->files) {
-        numbers_free(h->files, release_file);
-        numbers_free(h->dirs, host_free_dir);
-        inherited_free(h->inherited);
-    }
-    fs_px_free(h->px);
+    int r = release_all(h);
+    if (r < 0)
+        log_error("fuse.lost",
+                  "mountpoint=\"%s\" error=\"%s\" meaning=\"what was written to files that were open could not be "
+                  "published and is lost\" action=\"write these files again\"",
+                  h->mountpoint, err_detail(r));
     if (h->mounting)
         mounting_free(h->mounting);
     else if (h->fd >= 0)
@@ -160,6 +170,12 @@ struct fuse_host *fuse_host_close(struct fuse_host *h)
     lock_done(&h->lock);
     free(h->mountpoint);
     free(h);
+    return r;
+}
+
+struct fuse_host *fuse_host_close(struct fuse_host *h)
+{
+    fuse_host_end(h);
     return NULL;
 }
 

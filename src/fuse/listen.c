@@ -195,8 +195,8 @@ static void leave(struct keeper *k)
     if (k->host) {
         host_news(k->host, LINK_LEFT, &m.news);
         atomic_store(&k->host->comes_back, true);
-        fuse_host_close(k->host);
-        link_send(k->conn, &m, -1);
+        if (fuse_host_end(k->host) == 0) /* else the next one is to tell the writers */
+            link_send(k->conn, &m, -1);
     }
     lock_book_close(k->book);
     close(k->conn);

@@ -9,7 +9,7 @@
 #include "fuse/host.h"
 #include <fcntl.h>
 
-/* Files of earlier processes. */
+/* Files of earlier processes. What is left at the end the door releases. */
 struct inherited {
     struct lock lock; /* RANK_FUSE */
     struct map *file; /* number -> handle */
@@ -26,19 +26,10 @@ struct inherited *inherited_new(void)
     return t;
 }
 
-static int release(void *arg, struct str key, void *value)
-{
-    (void)arg;
-    (void)key;
-    fs_px_release(value);
-    return 0;
-}
-
 struct inherited *inherited_free(struct inherited *t)
 {
     if (!t)
         return NULL;
-    map_each(t->file, release, NULL);
     map_free(t->file);
     map_free(t->lost);
     lock_done(&t->lock);

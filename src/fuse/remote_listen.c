@@ -43,8 +43,9 @@ struct greeted {
 
 /* A mount, as long as its host is open. */
 struct served {
+    struct fuse_remotes *r;
     struct served *next;
-    uint32_t nonce;
+    uint32_t nonce; /* 0: not noted */
     struct stream *calls;
 };
 
@@ -101,14 +102,16 @@ static void note_served(struct fuse_remotes *r, struct served *v)
     r->served = v;
 }
 
-static void note_ended(struct fuse_remotes *r, struct served *v)
+/* published: all of it. Else a keeper that comes again hears of a crash. */
+static void note_ended(struct fuse_remotes *r, struct served *v, bool published)
 {
     LOCKED(&r->lock);
     struct served **at = &r->served;
     while (*at != v)
         at = &(*at)->next;
     *at = v->next;
-    r->ended[r->ended_n++ % ENDED] = v->nonce;
+    if (published)
+        r->ended[r->ended_n++ % ENDED] = v->nonce;
     pthread_cond_broadcast(&r->changed);
 }
 
@@ -152,11 +155,15 @@ static int tell(struct stream *calls, const struct link_news *n)
     return stream_send(calls, STREAM_LINK, &(struct iovec){m, sizeof *m}, 1);
 }
 
+/* Noted first: a keeper that has heard of it may be back, over a new connection, before we go on here. */
 static int tell_serving(void *arg, const struct fuse_host *h)
 {
+    struct served *v = arg;
     struct link_news n;
     host_news(h, LINK_SERVING, &n);
-    return tell(arg, &n);
+    v->nonce = n.nonce;
+    note_served(v->r, v);
+    return tell(v->calls, &n);
 }
 
 /* What a keeper says before it is served. */
@@ -185,8 +192,10 @@ static int receive_take(struct stream *calls, union said *locks, size_t *ret_loc
     return 0;
 }
 
-static int open_host(struct fuse_remotes *r, struct stream *calls, struct stream *notices, struct fuse_host **ret)
+static int open_host(struct served *v, struct stream *notices, struct fuse_host **ret)
 {
+    struct fuse_remotes *r = v->r;
+    struct stream *calls = v->calls;
     struct link_msg *m AUTO_FREE = MEM_NEW(struct link_msg);
     union said *locks AUTO_FREE = mem_alloc(sizeof *locks);
     size_t said;
@@ -210,7 +219,7 @@ static int open_host(struct fuse_remotes *r, struct stream *calls, struct stream
                                         .calls = calls,
                                         .notices = notices,
                                         .serving = tell_serving,
-                                        .serving_arg = calls,
+                                        .serving_arg = v,
                                         .before = &m->news};
     stream_limits(calls, SEND_MS, 0);
     stream_limits(notices, SEND_MS, NOTICE_MS);
@@ -242,25 +251,24 @@ static bool stay(struct fuse_remotes *r, struct stream *calls, struct stream *no
 
 static void serve_mount(struct fuse_remotes *r, struct stream *calls, struct stream *notices)
 {
+    struct served v = {.r = r, .calls = calls};
     struct fuse_host *h = NULL;
     struct link_news left;
-    int code = open_host(r, calls, notices, &h);
+    int code = open_host(&v, notices, &h);
     if (code < 0) {
+        if (v.nonce) /* it has served nothing that was told; what it was asked is asked again */
+            note_ended(r, &v, true);
         refuse(calls, code);
         stream_end_reading(calls);
-        fuse_host_close(h);
         stream_finish(calls, FINISH_MS);
         return;
     }
-    host_news(h, LINK_LEFT, &left);
-    struct served v = {.nonce = left.nonce, .calls = calls};
-    note_served(r, &v);
     bool stopping = stay(r, calls, notices, h);
     host_news(h, LINK_LEFT, &left);
     stream_end_reading(calls);
-    fuse_host_close(h); /* publishes: then it may be said that nothing is lost */
-    note_ended(r, &v);
-    if (stopping) {
+    bool published = fuse_host_end(h) == 0; /* then it may be said that nothing is lost */
+    note_ended(r, &v, published);
+    if (stopping && published) {
         tell(calls, &left);
         stream_finish(calls, FINISH_MS);
     }

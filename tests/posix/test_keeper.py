@@ -146,6 +146,28 @@ def test_crash_under_open_files(kept, program):
     assert get(f"{k.dir}/w") == b"again"
 
 
+def test_what_cannot_be_published_at_the_end(make, ufs, work, program):
+    """An orderly stop that loses what was written is no handover: its writers are told."""
+    why = fuse_missing()
+    if why:
+        pytest.skip(why)
+    f = make({"/demo": ufs.uri()}, {"/demo/**": "WRITE_BACK"}, {**PROPS, "forebay.fuse.publish.interval": "1h"}, start=False)
+    f.start(fault="meta.change.before:error IO@2*1000000")
+    k = Kept(work, f.data)
+    try:
+        put(f"{k.dir}/r", b"closed")
+        r = program(f"os.open('{k.dir}/r', os.O_RDONLY)")
+        w = program(f"os.open('{k.dir}/w', os.O_RDWR | os.O_CREAT)")
+        assert program(f"os.write({w}, b'lost')") == 4
+        f.stop()
+        f.start()
+        assert program(f"os.pread({r}, 100, 0)") == b"closed"
+        assert program(f"os.write({w}, b'x')") == -E.EIO
+        assert program(f"os.fsync({w})") == -E.EIO
+    finally:
+        k.close()
+
+
 WRITER = """
 import os, sys
 d, i = sys.argv[1], 0
