@@ -107,6 +107,8 @@ int fuse_host_open(const struct fuse_host_options *o, struct fuse_host **ret)
     if (r < 0) {
         char why[400];
         snprintf(why, sizeof why, "%s", err_detail(r));
+        if (o->held && !h->locks) /* it was not taken over yet */
+            lock_book_close(o->held->book);
         fuse_host_close(h);
         return err_set(r, "%s", why);
     }

@@ -344,6 +344,25 @@ def test_the_instance_is_replaced(server, two, lockers, how):
     assert x.lock(W, 50, 1) is None
 
 
+@pytest.mark.parametrize("comes", [True, False])
+def test_a_mount_that_comes_back_late(server, two, lockers, comes):
+    """Nobody gets anything before all are back, or cannot be any more."""
+    a, b = pair(two, lockers)
+    assert a.lock(W) is None
+    two[0].p.send_signal(signal.SIGSTOP)
+    server.stop()
+    if not comes:
+        two[0].p.kill()
+        two[0].p.wait(60)
+    server.start()
+    b.send.lock(W)
+    b.waits()
+    assert not select.select([b.p.stdout], [], [], 1)[0]
+    if comes:
+        two[0].p.send_signal(signal.SIGCONT)
+    assert b.answer() == (-E.EAGAIN if comes else None)
+
+
 def test_the_connection_is_lost(server, cable, mount, lockers):
     m, n = mount("away", "m"), mount("here", "n")
     put(f"{n.dir}/f", b"0")
