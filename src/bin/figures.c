@@ -142,14 +142,24 @@ static void put_fuse_times(struct buf *out)
     }
 }
 
-static void put_fuse(struct fs *fs, struct buf *out)
+static void put_locks(struct fuse_locks *locks, struct buf *out)
+{
+    struct fuse_lock_figures f;
+    fuse_locks_figures(locks, &f);
+    admin_metric(out, "forebay_fuse_locks", "gauge", "Locks of files (fcntl, flock) that programs have through mounts");
+    admin_sample(out, "forebay_fuse_locks", "", (double)f.held);
+    admin_metric(out, "forebay_fuse_lock_waiters", "gauge", "Programs that wait for such locks");
+    admin_sample(out, "forebay_fuse_lock_waiters", "", (double)f.waiting);
+}
+
+static void put_fuse(const struct figures_of *o, struct buf *out)
 {
     struct fuse_op_figures f;
     struct fs_px_figures p;
     unsigned i = 0;
     if (!fuse_figures(&i, &f))
         return;
-    fs_px_figures(fs, &p);
+    fs_px_figures(o->fs, &p);
     admin_metric(out, "forebay_fuse_requests_total", "counter", "Requests of the kernel to mounts, by operation");
     put_fuse_counts(out, false);
     admin_metric(out, "forebay_fuse_errors_total", "counter",
@@ -163,6 +173,7 @@ static void put_fuse(struct fs *fs, struct buf *out)
     admin_sample(out, "forebay_fuse_open_files", "", (double)p.files);
     admin_metric(out, "forebay_fuse_buffered_bytes", "gauge", "Bytes written through mounts that only memory holds");
     admin_sample(out, "forebay_fuse_buffered_bytes", "", (double)p.buffered);
+    put_locks(o->locks, out);
 }
 
 void figures_put(void *arg, struct buf *out)
@@ -170,5 +181,5 @@ void figures_put(void *arg, struct buf *out)
     const struct figures_of *o = arg;
     if (o->s3)
         put_s3(o->s3, out);
-    put_fuse(o->fs, out);
+    put_fuse(o, out);
 }

@@ -196,7 +196,7 @@ static int start_admin(struct standalone *s)
     s->data_dir = realpath(s->in->dir, NULL);
     if (!s->data_dir)
         return err_set(err_from_errno(errno), "%s: %s", s->in->dir, strerror(errno));
-    s->figures = (struct figures_of){s->fs, s->s3};
+    s->figures = (struct figures_of){s->fs, s->s3, s->locks};
     const struct admin_options o = {.listen = s->admin_listen,
                                     .fs = s->fs,
                                     .persist = s->persist,
@@ -252,7 +252,6 @@ static int open_hosts(struct standalone *s)
 {
     size_t at = 0;
     const char *word;
-    TRY(fuse_locks_new(s->in->conf, s->in->dir, &s->locks));
     while ((word = cli_next(s->c, "mount", &at)))
         TRY(open_host(s, word));
     TRY(fuse_listen(s->fs, s->in->conf, s->locks, s->in->dir, &s->listener));
@@ -265,7 +264,6 @@ static void close_hosts(struct standalone *s)
     s->listener = fuse_listen_end(s->listener);
     while (s->hosts)
         fuse_host_close(s->host[--s->hosts]);
-    s->locks = fuse_locks_free(s->locks);
 }
 
 /* ---- life ---- */
@@ -304,6 +302,7 @@ static int start(struct standalone *s)
     o.conf = conf;
     TRY(instance_open(&o, &s->in));
     TRY(start_door(s));
+    TRY(fuse_locks_new(s->in->conf, s->in->dir, &s->locks));
     TRY(start_s3(s));
     TRY(start_admin(s));
     return open_hosts(s);
@@ -319,6 +318,7 @@ static void stop(struct standalone *s)
     if (s->admin)
         admin_stop(s->admin, ADMIN_DRAIN_MS);
     admin_free(s->admin);
+    fuse_locks_free(s->locks);
     s3_free(s->s3);
     persist_free(s->persist);
     fs_free_door(s->fs);

@@ -39,6 +39,11 @@ int fuse_locks_new(const struct conf *conf, const char *data_dir, struct fuse_lo
 /* After every host is closed. NULL is fine; returns NULL. */
 struct fuse_locks *fuse_locks_free(struct fuse_locks *k);
 
+struct fuse_lock_figures {
+    uint64_t held, waiting;
+};
+void fuse_locks_figures(struct fuse_locks *k, struct fuse_lock_figures *ret); /* any thread */
+
 /* ---- mounts ---- */
 
 struct fuse_host_options {

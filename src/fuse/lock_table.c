@@ -363,6 +363,11 @@ struct lock_waiter *lock_table_granted(struct lock_table *t)
     return w;
 }
 
+uint32_t lock_table_waiting(const struct lock_table *t)
+{
+    return t->waiting;
+}
+
 /* ---- giving up ---- */
 
 enum scope { OF_OWNER, OF_FILE, ALL };

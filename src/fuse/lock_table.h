@@ -93,6 +93,8 @@ void lock_table_drop(struct lock_table *t, const struct lock_holder *h); /* all 
 void lock_table_wrote(struct lock_table *t, const struct lock_holder *h, uint64_t ino);
 bool lock_table_take_wrote(struct lock_table *t, const struct lock_holder *h, uint64_t ino);
 
+uint32_t lock_table_waiting(const struct lock_table *t);
+
 /* What a holder has: n records; free() them. */
 struct lock_record *lock_table_records(const struct lock_table *t, const struct lock_holder *h, uint32_t *ret_n);
 /* What is in a book from earlier; free() them. */

@@ -114,6 +114,14 @@ struct fuse_locks *fuse_locks_free(struct fuse_locks *k)
     return NULL;
 }
 
+void fuse_locks_figures(struct fuse_locks *k, struct fuse_lock_figures *ret)
+{
+    LOCKED(&k->lock);
+    *ret = (struct fuse_lock_figures){.waiting = lock_table_waiting(k->table)};
+    for (const struct lock_session *s = k->first; s; s = s->next)
+        ret->held += s->holder.locks;
+}
+
 /* ---- sending ---- */
 
 static struct lock_session *session_of(const struct lock_claim *c)

@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 
 import pytest
 from conftest import PROPS, fuse_missing
@@ -257,7 +256,7 @@ def test_deadlock(two, lockers):
     assert told.close() is None and (b if told is a else a).answer() is None
 
 
-def test_many_wait(two, lockers):
+def test_many_wait(server, two, lockers):
     """More than the mount has threads: nobody who waits keeps one."""
     a, b = pair(two, lockers)
     assert a.lock(W) is None
@@ -268,7 +267,8 @@ def test_many_wait(two, lockers):
     assert a.write(b"00000000\n") == 9
     many = [subprocess.Popen([sys.executable, "-c", source, f"{m.dir}/f"], stdout=subprocess.PIPE, text=True) for m in two]
     assert all(p.stdout.readline() == "started\n" for p in many)
-    time.sleep(0.5)  # most of them wait by now; the rest tests the same with fewer
+    proc.wait_for("all to wait", lambda: server.metrics()["forebay_fuse_lock_waiters"] == 200)
+    assert server.metrics()["forebay_fuse_locks"] == 1
     assert get(f"{two[0].dir}/f")[:8] == b"00000000" and b.write(b"x", 500) == 1  # the mounts answer
     assert a.lock(U) is None
     assert [p.wait(120) for p in many] == [0, 0]
