@@ -384,8 +384,9 @@ static int commit_change(struct change_arg *a)
         c->content && !c->replace && !c->overrule && !c->shared && !big && hold_freeze(a->m, c->content, c->own);
     if ((big || !a->frozen) && bytes_of(c, true) > AHEAD_BYTES && !a->ahead)
         TRY(write_ahead(a));
-    TRY(FAULT(META_CHANGE_BEFORE));
-    int r = meta_commit(a->m, change_tx, a, c->lazy ? KV_LAZY : KV_SYNC, NULL);
+    int r = FAULT(META_CHANGE_BEFORE);
+    if (r == 0)
+        r = meta_commit(a->m, change_tx, a, c->lazy ? KV_LAZY : KV_SYNC, NULL);
     if (a->frozen)
         hold_thaw(a->m, c->content);
     if (r == ERR_LIMIT && !a->ahead) { /* in place was not possible after all, and all of it is too much for one */

@@ -116,6 +116,8 @@ static int unpin_held(struct persist *p, struct meta_blob *m, const struct page_
     if (meta_hold(p->meta, b->content) < 0)
         return 0; /* it is being changed or dropped: the next scan */
     int r = meta_walk(p->meta, m, 1);
+    if (r == 0)
+        r = FAULT(PERSIST_SCAN_JUDGED);
     if (r == 0 && m->verdict == 1)
         page_unpin(p->pages, b->blob, b->bytes);
     meta_unhold(p->meta, b->content);
