@@ -88,14 +88,31 @@ static int already_home(struct kv_tx *tx, struct inode *i)
     return 0;
 }
 
-/* Where a name is either a file's or a directory's: a directory that is to leave still lies where the file shall go. It
- * may be waiting for the file in its turn. */
+/* The object of a file that moved, this one or another, lies where a directory above the home shall be. */
+static int below_object(struct kv_tx *tx, const struct inode *i, struct str home, bool *ret)
+{
+    struct owner o;
+    *ret = false;
+    for (size_t n = 0; n < home.n && !*ret; n++) {
+        if (home.p[n] != '/')
+            continue;
+        TRY(tx_owner(tx, false, i->mount, (struct str){home.p, n}, &o));
+        *ret = o.kind == OWNER_MOVED;
+    }
+    return 0;
+}
+
+/* Where a name is either a file's or a directory's: a directory that is to leave still lies where the file shall go, or
+ * a file where its directory shall be. It may be waiting for the file in its turn. */
 static int crossed(struct kv_tx *tx, struct settle_arg *a, const struct inode *i, struct str home, bool *ret)
 {
     struct buf prefix AUTO_BUF = {0};
     struct owner o;
     *ret = false;
     if ((meta_caps(a->m, i->mount) & UFS_CAP_VERBATIM) || a->s->item.rec.attempts < PATIENCE)
+        return 0;
+    TRY(below_object(tx, i, home, ret));
+    if (*ret)
         return 0;
     buf_str_add(&prefix, home);
     buf_u8(&prefix, '/');

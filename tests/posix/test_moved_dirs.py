@@ -129,6 +129,27 @@ def test_attributes_changed_before_it_moves(paused, then):
     settles_to(f, want)
 
 
+def test_a_file_goes_below_its_own_old_name(paused):
+    """Where that is a directory by now. In the UFS its object stands in the way of the directory."""
+    f = paused("a", "d/x")
+    mv(f, "a", "t")
+    os.mkdir(f"{f.top}/a")
+    mv(f, "t", "a/b")
+    put(f"{f.top}/a/c", b"new")
+    settles_to(f, {"a": None, "a/b": b"a", "a/c": b"new", "d": None, "d/x": b"d/x"})
+
+
+def test_two_files_go_below_each_other_s_old_names(paused):
+    f = paused("a", "b")
+    mv(f, "a", "t")
+    mv(f, "b", "u")
+    os.mkdir(f"{f.top}/a")
+    os.mkdir(f"{f.top}/b")
+    mv(f, "t", "b/a")
+    mv(f, "u", "a/b")
+    settles_to(f, {"a": None, "a/b": b"b", "b": None, "b/a": b"a"})
+
+
 LEAVE = {
     "a file moves out": (lambda t: os.rename(f"{t}/b/x", f"{t}/x"), {"x": b"a/x", "b/y": b"a/y", "b/s/z": b"a/s/z"}),
     "a directory moves out": (lambda t: os.rename(f"{t}/b/s", f"{t}/s"), {"s/z": b"a/s/z", "b/x": b"a/x", "b/y": b"a/y"}),
