@@ -13,7 +13,7 @@ ELSEWHERE = {
     r"^test\.skip\.": "no steps: planted bugs, for powerloss and the model checker",
     r"^kv\.memtable\.switch": "needs 20 MiB of metadata: the contract suite of kv kills there",
     r"^meta\.intend": "needs two requests for one key that fail one after the other: the model checker dies there",
-    r"^(px|meta\.(change|compact|attr|link|forget|confirm))\.": "calls of mounts: the unit tests of the POSIX door die there, and the campaign",
+    r"^(px|meta\.(change|compact|attr|link|forget|confirm))\.": "calls of mounts: the unit tests of the POSIX door die there, and test_mount_points.py",
     r"^persist\.scan": "pages that a crash between two steps of a living process left: the unit tests of files changed in place",
     r"^meta\.complete\.ahead": "needs more parts than one row holds, gigabytes: the unit tests of meta",
 }
