@@ -309,7 +309,8 @@ static int overrule(struct px_node *n, struct meta_change *c)
     TRY(r);
     c->overrule = true;
     memcpy(n->base, n->i.ver, sizeof n->base);
-    c->base_ver = n->base[0] ? n->base : NULL;
+    bool other = strcmp(s.i.etag, n->i.etag); /* else the same bytes, of another of its names: its first one went */
+    c->base_ver = other && n->base[0] ? n->base : NULL;
     c->replace = false;
     return 0;
 }

@@ -7,10 +7,11 @@
  * prefix is released
  *
  * A destination that another moved file still occupies waits for that one; a ring of such waits is broken by moving one
- * of them through .forebay/tmp/.
+ * of them through .forebay/parked/ (.forebay/tmp/ is swept at a start).
  */
 #include "meta/tx.h"
 
+#define PARKED ".forebay/parked/"
 enum { CHAIN_MAX = 32, PATIENCE = 6, WAIT_MS = 50, DIR_WAIT_MS = 1000, PUSH_BATCH = 128 };
 
 struct settle_arg {
@@ -126,7 +127,7 @@ static int claim_dst(struct kv_tx *tx, struct settle_arg *a, struct inode *i, co
     struct meta_settle *s = a->s;
     struct owner o;
     uint64_t blocker = 0;
-    bool parked = str_starts(i->key, STR(".forebay/tmp/")); /* it stands in nobody's way: it waits there */
+    bool parked = str_starts(i->key, STR(PARKED)); /* it stands in nobody's way: it waits there */
     bool ring = !parked && s->item.rec.attempts >= PATIENCE * 4;
     snprintf(s->dst, sizeof s->dst, "%s", home);
     int r = tx_claimable(tx, a->m, i->mount, str_of(s->dst), 0, &o, &blocker);
@@ -141,8 +142,7 @@ static int claim_dst(struct kv_tx *tx, struct settle_arg *a, struct inode *i, co
         r = ring ? ERR_DIRTY : 0;
     }
     if (r == ERR_DIRTY && ring) {
-        snprintf(s->dst, sizeof s->dst, ".forebay/tmp/%llx-%llx", (unsigned long long)i->ino,
-                 (unsigned long long)s->nonce);
+        snprintf(s->dst, sizeof s->dst, PARKED "%llx-%llx", (unsigned long long)i->ino, (unsigned long long)s->nonce);
         TRY(tx_owner(tx, false, i->mount, str_of(s->dst), &o));
         r = 0;
     } else if (r == ERR_DIRTY) {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What was moved or removed here and still lies in the UFS, under its old name, must not be seen again."""
 import os
+import time
 
 import pytest
 from sys_calls import EXCHANGE, put, renameat2
@@ -94,3 +95,40 @@ def test_a_file_and_a_directory_change_places(make_mounted, ufs, how):
     f.cli("async-persist", "resume")
     f.wait_ufs(ufs, {"p/d": b"a file", "f/x": b"in d", "f/sub/y": b"deep"})
     f.wait_all_persisted()
+
+
+def test_what_steps_aside_in_a_swap_outlives_a_restart(make_mounted, ufs):
+    """The UFS alone has the bytes, and one of the two lies under a name of ours when the instance dies."""
+    ufs.put("a", b"one")
+    ufs.put("b", b"two")
+    f = make_mounted({"/demo": ufs.uri()}, {"/demo/**": "WRITE_BACK"}, start=False, props={"forebay.ufs.request.deadline": "1s"})
+    f.start(fault="meta.switch.after:kill")
+    renameat2(f"{f.dir}/demo/a", f"{f.dir}/demo/b", EXCHANGE)
+    f.wait_dead()
+    time.sleep(1.5)  # longer than anything that the dead one sent may take
+    f.start()
+    f.wait_ufs(ufs, {"a": b"two", "b": b"one"})
+    f.wait_all_persisted()
+
+
+@pytest.mark.parametrize("then", ["stays", "is removed"])
+def test_the_first_of_two_names_goes_while_the_file_is_open(make_mounted, ufs, then):
+    """The other name's object becomes the file's. It is what this instance put there, whatever the program began with."""
+    f = make_mounted({"/demo": ufs.uri()}, {"/demo/**": "WRITE_BACK"}, props={"forebay.persist.quiet": "0s"})
+    d = f"{f.dir}/demo"
+    put(f"{d}/first", b"old")
+    os.link(f"{d}/first", f"{d}/second")
+    f.wait_ufs(ufs, {"first": b"old", "second": b"old"})
+    f.wait_all_persisted()
+    with open(f"{d}/first", "r+b") as h:
+        h.read(1)
+        f.cli("async-persist", "pause")
+        os.unlink(f"{d}/first")
+        h.write(b"newer")
+        h.flush()
+        os.fsync(h.fileno())
+    if then == "is removed":
+        os.unlink(f"{d}/second")
+    f.cli("async-persist", "resume")
+    f.wait_all_persisted()
+    f.wait_ufs(ufs, {"second": b"onewer"} if then == "stays" else {})
