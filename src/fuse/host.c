@@ -78,14 +78,13 @@ static int begin(struct fuse_host *h, const struct fuse_host_options *o)
                  h->mountpoint);
     if (taken && o->serving)
         TRY(o->serving(o->serving_arg, h));
-    if (taken && !h->notices) /* before anything is read: what we have read already must not come again */
+    if (taken && !h->notices) /* before anything is read: what we have read already must not come again. A keeper on
+                                 another host does it itself */
         host_resend(h);
     TRY(serve_start(h));
     TRY(wait_ready(h));
     if (!taken && o->serving)
         TRY(o->serving(o->serving_arg, h));
-    if (taken && h->notices)
-        host_resend(h);
     return 0;
 }
 

@@ -10,6 +10,7 @@
 #include "fuse/host.h"
 #include "fuse/link.h"
 #include "fuse/held.h"
+#include "fuse/opened.h"
 #include "fuse/remote.h"
 #include <poll.h>
 #include <sys/socket.h>
@@ -24,7 +25,8 @@ struct keep {
     struct remote *remote; /* or elsewhere */
     struct link_news news;
     int book; /* memory for locks, of a server here; -1: the kernel keeps them by itself, or a server elsewhere */
-    struct held *held; /* of one elsewhere; NULL: as above */
+    struct held *held;     /* of one elsewhere; NULL: as above */
+    struct opened *opened; /* of one elsewhere */
     bool told_ready;
 };
 
@@ -87,7 +89,7 @@ static void hang_up(struct keep *k)
 
 static int try_elsewhere(struct keep *k)
 {
-    const struct remote_options o = {k->o->server, k->o->token, k->o->path, k->o->mountpoint, k->held};
+    const struct remote_options o = {k->o->server, k->o->token, k->o->path, k->o->mountpoint, k->held, k->opened};
     return remote_open(&o, k->device, &k->news, &k->remote);
 }
 
@@ -202,8 +204,10 @@ int fuse_keep(const struct fuse_keep_options *o)
     TRY(mounting_new(o->mountpoint, o->path, options, &k.mounting, &k.device));
     if (!local)
         make_room_for_locks(&k);
+    k.opened = opened_new();
     int r = keep_mounted(&k);
     held_free(k.held);
+    opened_free(k.opened);
     if (k.book >= 0)
         close(k.book);
     return r;

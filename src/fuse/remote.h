@@ -4,13 +4,15 @@
 #pragma once
 
 struct held;
+struct opened;
 struct link_news;
 struct remote;
 
 struct remote_options {
     const char *server, *token; /* "HOST:PORT"; "": none */
     const char *path, *mountpoint;
-    struct held *held; /* the mount's locks; NULL: its kernel keeps them */
+    struct held *held;     /* the mount's locks; NULL: its kernel keeps them */
+    struct opened *opened; /* its open files; as long as the mount, like held */
 };
 /* Served on return. device: stays the caller's, must outlive the remote. *news: what the last server said; kept up to
  * date until remote_close. ERR_UNREACHABLE: worth another try; else what is wrong. */

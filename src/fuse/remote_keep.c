@@ -6,13 +6,19 @@
  *     device -> calls (requests)      calls -> device (answers)      notices -> device, then DONE
  *
  * Notices have a thread of their own because the kernel may wait, before it has heard one, for an answer that is still
- * on its way. When a connection ends all three stop; keep.c connects again. Requests without an answer are then asked
- * again by the kernel (FUSE_NOTIFY_RESEND, Linux 6.9), or get EIO from us where it cannot.
+ * on its way. When a connection ends all three stop; keep.c connects again. That of the notices may be in the kernel
+ * then, waiting for an answer that only the next connection brings: it is not waited for, and has a part in what it
+ * uses.
+ *
+ * The kernel is asked nothing before somebody serves: a request that a connection took along which was then given up
+ * could be carried out late. Then it asks again what has no answer (FUSE_NOTIFY_RESEND, Linux 6.9; such requests got
+ * EIO from us where it cannot), and forgets the pages of open files: what was changed meanwhile nobody could tell it.
  */
 #include "base/map.h"
 #include "base/mem.h"
 #include "fuse/held.h"
 #include "fuse/host.h"
+#include "fuse/opened.h"
 #include "fuse/remote.h"
 #include "fuse/stream.h"
 #include <fcntl.h>
@@ -23,11 +29,16 @@
 
 enum { GREETING_MS = 10000, ANSWER_MS = 30000, LAST_MS = 2000 };
 
+enum { ANSWERS, REQUESTS, THREADS };
+
 struct remote {
-    int device, ended; /* ended: eventfd, set when a thread stopped */
+    atomic_uint parts; /* keep.c's, and that of the thread of the notices */
+    int device;        /* a name of our own for it */
+    int ended;         /* eventfd, set when a thread stopped */
+    bool taken;        /* others served the mount before */
     struct stream *calls, *notices;
-    pthread_t thread[3];
-    size_t threads;
+    pthread_t thread[THREADS];
+    bool started[THREADS];
     struct lock lock; /* RANK_FUSE: what follows */
     pthread_cond_t changed;
     struct link_msg answer; /* to TAKE; kind 0: none yet */
@@ -35,7 +46,25 @@ struct remote {
     struct link_news *news; /* keep.c's; written under the lock while the threads run */
     struct map *unanswered; /* unique -> not NULL */
     struct held *held;      /* NULL: see remote.h */
+    struct opened *opened;
+    uint64_t *old; /* nodes that were open before we came */
+    size_t old_n;
 };
+
+static void leave(struct remote *r)
+{
+    if (atomic_fetch_sub(&r->parts, 1) > 1)
+        return;
+    map_free(r->unanswered);
+    free(r->old);
+    stream_free(r->calls);
+    stream_free(r->notices);
+    close(r->ended);
+    close(r->device);
+    pthread_cond_destroy(&r->changed);
+    lock_done(&r->lock);
+    free(r);
+}
 
 /* The server closes when it sees ours end; until then it may have said why (LINK left), so answers are read to their
  * end. */
@@ -108,6 +137,7 @@ static void *send_requests(void *arg)
             note(r, in->unique, true);
         if (r->held)
             held_asked(r->held, in, b + sizeof *in, n - sizeof *in);
+        opened_asked(r->opened, in);
         if (stream_send(r->calls, STREAM_REQUEST, &(struct iovec){b, n}, 1) < 0)
             break;
     }
@@ -138,6 +168,7 @@ static void *take_answers(void *arg)
         note(r, out->unique, false);
         if (r->held)
             held_answered(r->held, out->unique, out->error);
+        opened_answered(r->opened, out, out + 1, n - sizeof *out);
         to_kernel(r, b, n);
     }
     free(b);
@@ -148,9 +179,32 @@ static void *take_answers(void *arg)
     return NULL;
 }
 
+static void tell_kernel(struct remote *r, int code, const void *p, size_t n)
+{
+    struct fuse_out_header out = {.error = code, .len = (uint32_t)(sizeof out + n)};
+    struct iovec v[] = {{&out, sizeof out}, {(void *)p, n}};
+    while (writev(r->device, v, n ? 2 : 1) < 0 && errno == EINTR)
+        ;
+}
+
+static bool is_over(struct remote *r)
+{
+    LOCKED(&r->lock);
+    return r->over;
+}
+
+static void forget_pages(struct remote *r)
+{
+    for (size_t i = 0; i < r->old_n && !is_over(r); i++) {
+        struct fuse_notify_inval_inode_out o = {.ino = r->old[i]};
+        tell_kernel(r, FUSE_NOTIFY_INVAL_INODE, &o, sizeof o);
+    }
+}
+
 static void *take_notices(void *arg)
 {
     struct remote *r = arg;
+    forget_pages(r);
     char *b = mem_alloc(HOST_BUFFER);
     enum stream_kind kind;
     size_t n;
@@ -163,6 +217,7 @@ static void *take_notices(void *arg)
     }
     free(b);
     end(r);
+    leave(r);
     return NULL;
 }
 
@@ -178,7 +233,7 @@ static int refused(const struct link_msg *m, size_t n)
 static int greet(struct stream *s, const char *token, struct stream_hello *h)
 {
     struct link_msg *m AUTO_FREE = MEM_NEW(struct link_msg);
-    unsigned char challenge[32];
+    unsigned char challenge[32], want[32];
     enum stream_kind kind;
     size_t n;
     stream_limits(s, GREETING_MS, GREETING_MS);
@@ -189,7 +244,12 @@ static int greet(struct stream *s, const char *token, struct stream_hello *h)
     TRY(stream_send(s, STREAM_HELLO, &(struct iovec){h, sizeof *h}, 1));
     TRY(stream_receive(s, &kind, m, sizeof *m, &n));
     stream_limits(s, 0, 0); /* TCP itself finds out that the other host is gone */
-    return kind == STREAM_WELCOME ? 0 : refused(m, n);
+    if (kind != STREAM_WELCOME)
+        return refused(m, n);
+    stream_welcome(token, challenge, h, want);
+    if (n != sizeof want || !stream_same(want, (const unsigned char *)m))
+        return err_set(ERR_AUTH, "the server does not know the token (forebay.fuse.token)");
+    return 0;
 }
 
 static int connect_both(struct remote *r, const struct remote_options *o)
@@ -203,14 +263,48 @@ static int connect_both(struct remote *r, const struct remote_options *o)
     return greet(r->calls, o->token, &h);
 }
 
-static int start_threads(struct remote *r)
+static int start_thread(struct remote *r, size_t i)
 {
-    static void *(*const fn[])(void *) = {take_answers, take_notices, send_requests};
-    for (size_t i = 0; i < 3; i++) {
-        TRY(thread_start(&r->thread[i], "fuse-remote", fn[i], r));
-        r->threads++;
-    }
+    TRY(thread_start(&r->thread[i], "fuse-remote", i == ANSWERS ? take_answers : send_requests, r));
+    r->started[i] = true;
     return 0;
+}
+
+static int start_notices(struct remote *r)
+{
+    pthread_t t;
+    r->old = opened_nodes(r->opened, &r->old_n);
+    atomic_fetch_add(&r->parts, 1);
+    int code = thread_start(&t, "fuse-remote", take_notices, r);
+    if (code < 0)
+        leave(r);
+    else
+        pthread_detach(t);
+    return code;
+}
+
+static int wait_answer(struct remote *r)
+{
+    uint64_t until = clock_mono_ns() + ANSWER_MS * 1000000ull;
+    LOCKED(&r->lock);
+    while (!r->answer.kind && !r->over && clock_mono_ns() < until)
+        cond_wait_until(&r->changed, &r->lock, until);
+    if (!r->answer.kind)
+        return err_set(ERR_UNREACHABLE, "the instance that was to serve the mount went away, or is too slow");
+    return r->answer.kind == LINK_NEWS
+               ? 0
+               : err_set(r->answer.code < 0 ? r->answer.code : ERR_INVALID, "%s", r->answer.text);
+}
+
+/* Somebody serves the mount now. */
+static int go_on(struct remote *r)
+{
+    enum { RESEND = 7 }; /* FUSE_NOTIFY_RESEND; older kernels refuse it */
+    TRY(start_notices(r));
+    if (!r->taken)
+        return 0;
+    tell_kernel(r, RESEND, NULL, 0);
+    return start_thread(r, REQUESTS);
 }
 
 static int say_held(struct remote *r)
@@ -230,26 +324,28 @@ static int ask(struct remote *r, const struct remote_options *o)
     if (r->held)
         TRY(say_held(r));
     TRY(stream_send(r->calls, STREAM_LINK, &(struct iovec){m, sizeof *m}, 1));
-    TRY(start_threads(r));
-    uint64_t until = clock_mono_ns() + ANSWER_MS * 1000000ull;
-    LOCKED(&r->lock);
-    while (!r->answer.kind && !r->over && clock_mono_ns() < until)
-        cond_wait_until(&r->changed, &r->lock, until);
-    if (!r->answer.kind)
-        return err_set(ERR_UNREACHABLE, "the instance that was to serve the mount went away, or is too slow");
-    return r->answer.kind == LINK_NEWS
-               ? 0
-               : err_set(r->answer.code < 0 ? r->answer.code : ERR_INVALID, "%s", r->answer.text);
+    TRY(start_thread(r, ANSWERS));
+    if (!r->taken) /* then it is the kernel's INIT that is waited for */
+        TRY(start_thread(r, REQUESTS));
+    TRY(wait_answer(r));
+    return go_on(r);
 }
 
 int remote_open(const struct remote_options *o, int device, struct link_news *news, struct remote **ret)
 {
     struct remote *r = MEM_NEW(struct remote);
     char why[512];
-    *r = (struct remote){
-        .device = device, .ended = eventfd(0, EFD_CLOEXEC), .news = news, .unanswered = map_new(), .held = o->held};
+    *r = (struct remote){.parts = 1,
+                         .device = fcntl(device, F_DUPFD_CLOEXEC, 0),
+                         .ended = eventfd(0, EFD_CLOEXEC),
+                         .taken = news->state != LINK_NEW,
+                         .news = news,
+                         .unanswered = map_new(),
+                         .held = o->held,
+                         .opened = o->opened};
     if (r->held)
         held_forget_asked(r->held);
+    opened_forget_asked(r->opened);
     lock_init(&r->lock, RANK_FUSE);
     cond_init(&r->changed);
     fcntl(device, F_SETFL, fcntl(device, F_GETFL) | O_NONBLOCK); /* polled */
@@ -300,18 +396,13 @@ struct remote *remote_close(struct remote *r)
 {
     if (!r)
         return NULL;
-    if (r->threads)
+    if (r->started[ANSWERS])
         end_all(r);
-    for (size_t i = 0; i < r->threads; i++)
-        pthread_join(r->thread[i], NULL);
+    for (size_t i = 0; i < THREADS; i++)
+        if (r->started[i])
+            pthread_join(r->thread[i], NULL);
     if (r->news->minor < RESEND_MINOR) /* the kernel will not ask again */
         map_each(r->unanswered, fail_one, r);
-    map_free(r->unanswered);
-    stream_free(r->calls);
-    stream_free(r->notices);
-    close(r->ended);
-    pthread_cond_destroy(&r->changed);
-    lock_done(&r->lock);
-    free(r);
+    leave(r);
     return NULL;
 }

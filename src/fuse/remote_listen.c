@@ -69,7 +69,8 @@ struct fuse_remotes {
 
 /* It is there when the keeper hears that it is welcome, and sends the calls. (Under the lock: so few bytes never wait
  * in a new connection.) */
-static void put_aside(struct fuse_remotes *r, const unsigned char session[16], struct stream *notices)
+static void put_aside(struct fuse_remotes *r, const unsigned char session[16], const unsigned char welcome[32],
+                      struct stream *notices)
 {
     LOCKED(&r->lock);
     struct aside *at = &r->aside[0]; /* a free place, else the oldest */
@@ -80,7 +81,7 @@ static void put_aside(struct fuse_remotes *r, const unsigned char session[16], s
     memcpy(at->session, session, sizeof at->session);
     at->notices = notices;
     at->since_ms = clock_mono_ms();
-    stream_send(notices, STREAM_WELCOME, NULL, 0);
+    stream_send(notices, STREAM_WELCOME, &(struct iovec){(void *)welcome, 32}, 1);
 }
 
 static struct stream *take_aside(struct fuse_remotes *r, const unsigned char session[16])
@@ -288,14 +289,11 @@ static void end_greeting(struct greeted *g)
 static bool proven(const struct fuse_remotes *r, const unsigned char challenge[32], const struct stream_hello *h)
 {
     struct stream_hello want = *h;
-    unsigned char differ = 0;
     stream_prove(conf_string(r->conf, PROP_FUSE_TOKEN), challenge, &want);
-    for (size_t i = 0; i < sizeof want.proof; i++) /* the same work for every wrong one */
-        differ |= (unsigned char)(want.proof[i] ^ h->proof[i]);
-    return differ == 0;
+    return stream_same(want.proof, h->proof);
 }
 
-static int greet(struct fuse_remotes *r, struct stream *s, struct stream_hello *ret)
+static int greet(struct fuse_remotes *r, struct stream *s, struct stream_hello *ret, unsigned char welcome[32])
 {
     unsigned char challenge[32];
     enum stream_kind kind;
@@ -307,6 +305,7 @@ static int greet(struct fuse_remotes *r, struct stream *s, struct stream_hello *
         return err_set(ERR_INVALID, "the other side is of another version");
     if (!proven(r, challenge, ret))
         return err_set(ERR_AUTH, "the token is not the one of forebay.fuse.token");
+    stream_welcome(conf_string(r->conf, PROP_FUSE_TOKEN), challenge, ret, welcome);
     return 0;
 }
 
@@ -315,8 +314,9 @@ static void serve_connection(struct greeted *g)
     struct fuse_remotes *r = g->r;
     struct stream *s AUTO_STREAM = g->s;
     struct stream_hello h;
+    unsigned char welcome[32];
     stream_limits(s, GREETING_MS, GREETING_MS);
-    int code = greet(r, s, &h);
+    int code = greet(r, s, &h, welcome);
     end_greeting(g);
     if (code < 0) {
         log_warn("fuse.keeper",
@@ -331,9 +331,9 @@ static void serve_connection(struct greeted *g)
         return;
     }
     if (!notices) {
-        put_aside(r, h.session, s);
+        put_aside(r, h.session, welcome, s);
         s = NULL; /* it is not ours to free any more */
-    } else if (stream_send(s, STREAM_WELCOME, NULL, 0) == 0) {
+    } else if (stream_send(s, STREAM_WELCOME, &(struct iovec){welcome, sizeof welcome}, 1) == 0) {
         serve_mount(r, s, notices);
     }
 }

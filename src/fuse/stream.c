@@ -264,11 +264,32 @@ void stream_address(int fd, char *ret, size_t n)
     snprintf(ret, n, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
 }
 
+static void prove(const char *token, const char *word, const unsigned char challenge[32], const struct stream_hello *h,
+                  unsigned char ret[32])
+{
+    unsigned char said[16 + 32 + sizeof h->role + sizeof h->session] = {0}, *at = said + 16;
+    memcpy(said, word, strlen(word)); /* shorter than 16 */
+    memcpy(at, challenge, 32);
+    memcpy(at + 32, &h->role, sizeof h->role);
+    memcpy(at + 32 + sizeof h->role, h->session, sizeof h->session);
+    hmac_sha256(token, strlen(token), said, sizeof said, ret);
+}
+
 void stream_prove(const char *token, const unsigned char challenge[32], struct stream_hello *h)
 {
-    unsigned char said[32 + sizeof h->role + sizeof h->session];
-    memcpy(said, challenge, 32);
-    memcpy(said + 32, &h->role, sizeof h->role);
-    memcpy(said + 32 + sizeof h->role, h->session, sizeof h->session);
-    hmac_sha256(token, strlen(token), said, sizeof said, h->proof);
+    prove(token, "keeper", challenge, h, h->proof);
+}
+
+void stream_welcome(const char *token, const unsigned char challenge[32], const struct stream_hello *h,
+                    unsigned char ret[32])
+{
+    prove(token, "server", challenge, h, ret);
+}
+
+bool stream_same(const unsigned char a[32], const unsigned char b[32])
+{
+    unsigned char differ = 0;
+    for (size_t i = 0; i < 32; i++)
+        differ |= (unsigned char)(a[i] ^ b[i]);
+    return differ == 0;
 }

@@ -7,7 +7,7 @@
  *     keeper                                     server
  *     connects                     <----------   CHALLENGE (random)
  *     HELLO (role, session, proof) ---------->   on both; notices first
- *                                  <----------   WELCOME, or LINK refused
+ *                                  <----------   WELCOME (proof), or LINK refused
  *   calls:    HELD                 ---------->   (the mount's locks)
  *             LINK take            ---------->   serves the mount
  *             REQUEST (the kernel's) -------->
@@ -20,10 +20,12 @@
  *
  * Frames have a head of eight bytes; all numbers are in the host's order, as FUSE's own are: both hosts must be of one
  * kind (LINK_MAGIC tells). proof: HMAC-SHA256 of challenge, role and session under the token, which itself never
- * travels. What follows is neither signed nor encrypted: for networks that are trusted, or tunnels.
+ * travels; that of WELCOME, of the same with another word before it, shows the keeper that the server knows it too.
+ * What follows is neither signed nor encrypted: for networks that are trusted, or tunnels.
  */
 #pragma once
 #include "base/cleanup.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -84,3 +86,8 @@ int stream_listen(const char *address, int *ret_fd);
 void stream_address(int fd, char *ret, size_t n); /* where a listening socket listens: "HOST:PORT" */
 
 void stream_prove(const char *token, const unsigned char challenge[32], struct stream_hello *h); /* fills proof */
+/* What WELCOME carries in answer to h. */
+void stream_welcome(const char *token, const unsigned char challenge[32], const struct stream_hello *h,
+                    unsigned char ret[32]);
+/* Takes as long for every difference. */
+bool stream_same(const unsigned char a[32], const unsigned char b[32]);

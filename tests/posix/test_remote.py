@@ -4,6 +4,7 @@ import errno as E
 import hashlib
 import os
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -24,6 +25,8 @@ class Cable:
 
     def __init__(self, to):
         self.to, self.open, self.unplugged = to, [], False
+        self.held = threading.Event()  # what clients send waits while it is not set, but for acknowledgements
+        self.held.set()
         self.lock = threading.Lock()
         self.s = socket.create_server(("127.0.0.1", 0))
         self.address = "127.0.0.1:%d" % self.s.getsockname()[1]
@@ -47,12 +50,13 @@ class Cable:
             with self.lock:
                 self.open += [c, u]
             for a, b in ((c, u), (u, c)):
-                threading.Thread(target=self.pump, args=(a, b), daemon=True).start()
+                threading.Thread(target=self.pump, args=(a, b, a is c), daemon=True).start()
 
-    @staticmethod
-    def pump(a, b):
+    def pump(self, a, b, up):
         try:
             while data := a.recv(1 << 16):
+                if up and len(data) > 8:
+                    self.held.wait()
                 b.sendall(data)
         except OSError:
             pass
@@ -63,6 +67,7 @@ class Cable:
                 pass
 
     def cut(self):
+        self.held.set()
         with self.lock:
             for s in self.open:
                 try:
@@ -190,6 +195,53 @@ def test_the_connection_is_lost(server, cable, away):
     assert server.s3.get_object(Bucket="demo", Key="f")["Body"].read() == b"0123456"
 
 
+def test_a_notice_that_waits_in_the_kernel(server, cable, work, away):
+    """A page is being read when its file changes: the kernel hears that only when it has the page. The connection that is to bring it
+    is lost."""
+    server.s3.put_object(Bucket="demo", Key="f", Body=b"old" * 50000)
+    a = away()
+    b = Away(work, server.props["forebay.fuse.listen"], name="b")
+    w, x = Program(), Program()
+    try:
+        fd = w(f"os.open({a.dir + '/f'!r}, os.O_RDONLY)")
+        out = x(f"os.open({b.dir + '/f'!r}, os.O_WRONLY)")
+        cable.held.clear()
+        w.send(f"os.pread({fd}, 3, 0)")
+        time.sleep(0.5)
+        x.send(f"[os.pwrite({out}, b'new', 0), os.fsync({out})]")
+        assert x.answer()[0] == 3  # a's server has given its kernel up
+        cable.cut()
+        assert w.answer() == b"new"
+        put(f"{a.dir}/g", b"x")
+        assert get(f"{b.dir}/g") == b"x"
+    finally:
+        cable.held.set()
+        w.close()
+        x.close()
+        b.close()
+
+
+def test_what_changes_while_the_connection_is_lost(server, cable, work, away):
+    """The pages of an open file go when it is back."""
+    server.s3.put_object(Bucket="demo", Key="f", Body=b"old" * 1000)
+    a = away()
+    b = Away(work, server.props["forebay.fuse.listen"], name="b")
+    w = Program()
+    try:
+        fd = w(f"os.open({a.dir + '/f'!r}, os.O_RDONLY)")
+        assert w(f"os.pread({fd}, 3, 0)") == b"old"
+        cable.unplugged = True
+        cable.cut()
+        with open(f"{b.dir}/f", "r+b") as o:
+            o.write(b"new")
+        cable.unplugged = False
+        assert errno_of(os.stat, f"{a.dir}/no such name") == E.ENOENT  # it is back
+        proc.wait_for("the new bytes", lambda: w(f"os.pread({fd}, 3, 0)") == b"new", timeout=20)
+    finally:
+        w.close()
+        b.close()
+
+
 def test_load_while_the_connection_comes_and_goes(server, cable, away):
     a = away()
     stop = threading.Event()
@@ -229,6 +281,21 @@ def test_who_does_not_know_the_token(server, away):
         away(token="another")
     with pytest.raises(fb.StartError, match="forebay.fuse.token"):
         away(token="")
+
+
+def test_a_server_that_does_not_know_the_token(server, work):
+    """It welcomes everybody, and would have their files."""
+    def serve(s):
+        for _ in range(2):
+            c, _ = s.accept()
+            c.sendall(struct.pack("=II", 1, 32) + b"c" * 32)
+            c.recv(4096)
+            c.sendall(struct.pack("=II", 3, 32) + b"p" * 32)
+
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        threading.Thread(target=serve, args=(s,), daemon=True).start()
+        with pytest.raises(fb.StartError, match="does not know the token"):
+            Away(work, "127.0.0.1:%d" % s.getsockname()[1])
 
 
 def test_off_loopback_a_token_is_needed(make, ufs):
