@@ -11,7 +11,7 @@
 
 /* Files of earlier processes. What is left at the end the door releases. */
 struct inherited {
-    struct lock lock; /* RANK_FUSE */
+    struct lock lock; /* RANK_FUSE + 1: taken under that of locks.c */
     struct map *file; /* number -> handle */
     struct map *lost; /* number -> not NULL: had a lock that somebody else has now */
     atomic_bool any_lost;
@@ -20,7 +20,7 @@ struct inherited {
 struct inherited *inherited_new(void)
 {
     struct inherited *t = MEM_NEW(struct inherited);
-    lock_init(&t->lock, RANK_FUSE);
+    lock_init(&t->lock, RANK_FUSE + 1);
     t->file = map_new();
     t->lost = map_new();
     return t;
