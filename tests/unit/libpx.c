@@ -162,7 +162,7 @@ struct fs_px_handle *open_it(uint64_t parent, const char *name, int flags)
     return h;
 }
 
-const char *content_of(struct fs_px_handle *h)
+const char *handle_text(struct fs_px_handle *h)
 {
     static char text[100000];
     size_t n;
@@ -174,7 +174,7 @@ const char *content_of(struct fs_px_handle *h)
 void holds(uint64_t parent, const char *name, const char *text)
 {
     struct fs_px_handle *h = open_it(parent, name, O_RDONLY);
-    assert_string_equal(content_of(h), text);
+    assert_string_equal(handle_text(h), text);
     OK(fs_px_release(h));
 }
 

@@ -52,7 +52,7 @@ struct fs_px_handle *make(uint64_t parent, const char *name, int flags);
 void put(uint64_t parent, const char *name, const char *text);
 struct fs_px_stat look(uint64_t parent, const char *name);
 struct fs_px_handle *open_it(uint64_t parent, const char *name, int flags);
-const char *content_of(struct fs_px_handle *h);
+const char *handle_text(struct fs_px_handle *h);
 void holds(uint64_t parent, const char *name, const char *text);
 int into(void *arg, const void *p, size_t n);
 /* As an S3 client reads it. */

@@ -237,7 +237,7 @@ static void changed_during_scan(void **state)
     pthread_join(t, NULL);
     OK(fault_arm(NULL));
     free_all();
-    assert_string_equal(content_of(h), "BYTES of a file");
+    assert_string_equal(handle_text(h), "BYTES of a file");
     OK(fs_px_release(h));
     persist_all();
     ufs_holds("f", "BYTES of a file");

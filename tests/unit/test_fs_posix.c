@@ -154,7 +154,7 @@ static void both_doors(void **state)
     (void)state;
     struct fs_px_handle *h = make(dir, "f", O_RDWR), *r;
     OK(fs_px_write(h, 0, "hello", 5, false));
-    assert_string_equal(content_of(h), "hello");
+    assert_string_equal(handle_text(h), "hello");
     assert_int_equal(look(dir, "f").size, 5);
     s3_holds("/b/f", ""); /* not published */
     OK(fs_px_flush(h));
@@ -172,10 +172,10 @@ static void both_doors(void **state)
     ufs_holds("f", "hEllo!");
     s3_put("/b/f", "from S3"); /* a new file takes the name: the open one stays what it was */
     holds(dir, "f", "from S3");
-    assert_string_equal(content_of(h), "hEllo!");
+    assert_string_equal(handle_text(h), "hEllo!");
     OK(fs_px_write(h, 1, "e", 1, false));
     OK(fs_px_flush(h));
-    assert_string_equal(content_of(h), "hello!");
+    assert_string_equal(handle_text(h), "hello!");
     s3_holds("/b/f", "from S3");
     OK(fs_px_release(h));
     r = open_it(dir, "f", O_RDWR);
@@ -322,10 +322,10 @@ static void unlinked_files_live_on(void **state)
     OK(fs_px_unlink(px, dir, STR("f")));
     FAILS(fs_px_lookup(px, dir, STR("f"), &st), ERR_NOT_FOUND);
     persist_all();
-    assert_string_equal(content_of(h), "bytes");
+    assert_string_equal(handle_text(h), "bytes");
     OK(fs_px_write(h, 5, " more", 5, false));
     OK(fs_px_fsync(h, false));
-    assert_string_equal(content_of(h), "bytes more");
+    assert_string_equal(handle_text(h), "bytes more");
     OK(fs_px_getattr(px, ino, h, &st));
     assert_int_equal(st.nlink, 0);
     fsck();
@@ -335,7 +335,7 @@ static void unlinked_files_live_on(void **state)
     put(dir, "b", "2");
     h = open_it(dir, "b", O_RDONLY);
     OK(fs_px_rename(px, dir, STR("a"), dir, STR("b"), 0));
-    assert_string_equal(content_of(h), "2");
+    assert_string_equal(handle_text(h), "2");
     holds(dir, "b", "1");
     OK(fs_px_release(h));
 }
@@ -651,7 +651,7 @@ static void two_mounts(void **state)
     assert_true(told.n > 0); /* the other one is told */
     OK(fs_px_open(other, look(dir, "f").ino, O_RDWR, &b, NULL));
     OK(fs_px_write(b, 3, " two", 4, false));
-    assert_string_equal(content_of(a), "one two"); /* one file, whoever has it open */
+    assert_string_equal(handle_text(a), "one two"); /* one file, whoever has it open */
     OK(fs_px_getattr(other, look(dir, "f").ino, NULL, &st));
     uint64_t generation = st.generation;
     OK(fs_px_flush(b));
@@ -1150,7 +1150,7 @@ static void all_steps(void)
 static void a_is(const char *before, const char *after)
 {
     struct fs_px_handle *h = open_it(dir, "a", O_RDONLY);
-    const char *is = content_of(h);
+    const char *is = handle_text(h);
     if (strcmp(is, before) && strcmp(is, after))
         fail_msg("killed at %s after step %d: \"%s\"", death, atomic_load(acked), is);
     OK(fs_px_release(h));
