@@ -135,7 +135,9 @@ static int claim_one(struct kv_tx *tx, struct meta *m, struct meta_persist *p, u
             TRY(place_keys(&pl, p->key, ident));
         if (r == 0 && i.type == REC_DIR && marker_waits(m, &i, p->key, ident)) {
             i.turn = i.turn_dir = 0;
-            r = ERR_BUSY;
+            p->go = META_LATER;
+            requeue_persist(tx, &i, &p->item, tx_look_again_ms(p->item.rec.since_ms), 0, NULL);
+            return 0;
         }
     }
     if (r == 0)

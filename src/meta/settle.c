@@ -38,6 +38,17 @@ static void move_record(struct kv_tx *tx, struct inode *i, const struct meta_ite
     tx_put_inode(tx, i);
 }
 
+/* It can only wait, which its patience is not for. */
+static int wait_for_others(struct kv_tx *tx, struct meta_settle *s, struct inode *i)
+{
+    struct meta_item it = s->item;
+    s->go = META_LATER;
+    if (it.rec.attempts)
+        it.rec.attempts--;
+    move_record(tx, i, &it, tx_look_again_ms(it.rec.since_ms), 0, NULL);
+    return 0;
+}
+
 static int home_of(struct kv_tx *tx, const struct inode *i, char home[META_KEY_MAX + 8], char ident[META_KEY_MAX + 8])
 {
     struct place p;
@@ -268,11 +279,8 @@ static int claim_dir(struct kv_tx *tx, struct settle_arg *a, struct inode *i, co
     snprintf(s->dst, sizeof s->dst, "%s", home);
     TRY(tx_owner(tx, true, i->mount, i->key, &o));
     s->taken_over = o.claim == CLAIM_RENAME;
-    if (!s->taken_over && o.claim == CLAIM_NONE && strcmp(home, ident)) { /* a directory above goes first */
-        s->go = META_LATER;
-        move_record(tx, i, &s->item, clock_wall_ms() + WAIT_MS, 0, NULL);
-        return 0;
-    }
+    if (!s->taken_over && o.claim == CLAIM_NONE && strcmp(home, ident)) /* a directory above goes first */
+        return wait_for_others(tx, s, i);
     if (s->taken_over)
         TRY(old_destination(tx, a, o.nonce));
     TRY(can_rename(tx, a, &rename));
@@ -328,11 +336,8 @@ static int claim_tx(struct kv_tx *tx, void *arg)
     TRY(r);
     bool moving;
     TRY(tx_renamed_above(tx, i.mount, i.key, &moving));
-    if (moving) { /* where its objects are is known when that is done */
-        s->go = META_LATER;
-        move_record(tx, &i, &s->item, clock_wall_ms() + WAIT_MS, 0, NULL);
-        return 0;
-    }
+    if (moving) /* where its objects are is known when that is done */
+        return wait_for_others(tx, s, &i);
     return i.type == REC_DIR ? claim_dir(tx, a, &i, home, ident) : claim_file(tx, a, &i, home, ident);
 }
 

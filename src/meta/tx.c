@@ -477,6 +477,13 @@ int tx_file_end(struct kv_tx *tx, struct meta *m, const struct inode *i, struct 
     return 0;
 }
 
+uint64_t tx_look_again_ms(uint64_t since_ms)
+{
+    enum { SOONEST_MS = 50, LATEST_MS = 10000 };
+    uint64_t now = clock_wall_ms(), wait = now > since_ms ? (now - since_ms) / 8 : 0;
+    return now + (wait < SOONEST_MS ? SOONEST_MS : wait > LATEST_MS ? LATEST_MS : wait);
+}
+
 void tx_persist_record(struct kv_tx *tx, struct inode *i, uint64_t due_ms)
 {
     struct queue_rec q = {.since_ms = clock_wall_ms(), .bytes = i->size};

@@ -256,6 +256,8 @@ int tx_marker_moves(struct kv_tx *tx, struct meta *m, struct inode *i, struct st
 /* Does what the UFS holds below prefix belong to a directory that was renamed away from here, or from above? Then
  * nothing of i, which is there now, can have got there yet. */
 int tx_others_lie_there(struct kv_tx *tx, const struct place *p, const struct inode *i, struct str prefix, bool *ret);
+/* When what waits for others, since then, looks again: soon, then ever less often. */
+uint64_t tx_look_again_ms(uint64_t since_ms);
 /* Is a directory above this key being renamed as a whole in the UFS, or may it be? */
 int tx_renamed_above(struct kv_tx *tx, uint64_t mount, struct str key, bool *ret);
 /* Rows that came to be below src while the UFS renamed it to dst follow; *ret_more: not all of them yet. */

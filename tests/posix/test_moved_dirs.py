@@ -88,6 +88,23 @@ def test_moved_into_one_that_has_not_settled(paused):
     settles_to(f, {"z": None, "z/x": b"a/x", "z/c": None, "z/c/y": b"c/y"})
 
 
+def test_one_that_waits_long_is_still_renamed_as_a_whole(make_mounted, ufs):
+    """And not copied file by file, which is for a directory that nothing else helps."""
+    f = make_mounted({"/demo": ufs.uri()}, {"/demo/**": "WRITE_BACK"}, props=NOW, start=False)
+    f.under, f.top = ufs, f"{f.dir}/demo"
+    f.start(fault="meta.switch.before:sleep 2000")
+    for n in ("a/x", "c/y"):
+        os.mkdir(f"{f.top}/{n[0]}")
+        put(f"{f.top}/{n}", n.encode())
+    f.wait_all_persisted()
+    was = os.stat(os.path.join(ufs.path, "c/y")).st_ino
+    f.cli("async-persist", "pause")
+    mv(f, "c", "a/c")
+    mv(f, "a", "z")
+    settles_to(f, {"z": None, "z/x": b"a/x", "z/c": None, "z/c/y": b"c/y"})
+    assert os.stat(os.path.join(ufs.path, "z/c/y")).st_ino == was
+
+
 def test_moved_out_of_one_that_moved_out_of_another(paused):
     """The outer one's prefix is not in its path any more: the inner one's counts."""
     f = paused("a/b/c/x", "a/b/y", "a/z")
