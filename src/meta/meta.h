@@ -62,7 +62,7 @@ unsigned meta_held(struct meta *m, uint64_t content, uint64_t *ret_since_ms);
  * content or attributes; with neither, the rules. From any thread, without locks; it must not change the namespace. */
 typedef void meta_watch_fn(void *arg, uint64_t parent, struct str name, uint64_t ino);
 int meta_watch(struct meta *m, meta_watch_fn *fn, void *arg); /* ERR_LIMIT: 512 watch already */
-void meta_unwatch(struct meta *m, void *arg); /* returns when fn is not running any more */
+void meta_unwatch(struct meta *m, void *arg);                 /* returns when fn is not running any more */
 /* This thread acts for the watcher with this arg from now on: that one is not told (NULL: for nobody). What it was
  * before. */
 const void *meta_as(const void *arg);
@@ -602,7 +602,7 @@ struct meta_settle {
     char src[META_KEY_MAX + 8], dst[META_KEY_MAX + 8], ver[96], etag[72];
     bool expect_known, taken_over;
     bool src_absent; /* in, SETTLE_RENAME: neither at src nor at dst lay anything */
-    bool taken_own; /* the claim taken over was of this file: a copy of it may lie at dst, under whatever ETag */
+    bool taken_own;  /* the claim taken over was of this file: a copy of it may lie at dst, under whatever ETag */
     uint64_t size;
     bool loaded;           /* in: SETTLE_PUSH, the direct children were loaded: seal the old prefix */
     bool sealed;           /* out: go on; else load the children, set loaded and claim again */
