@@ -246,7 +246,7 @@ uint64_t explore_bound(uint64_t usual)
     const char *full = getenv("FOREBAY_MODEL_FULL");
     if (full && *full)
         return 0;
-    return explore_quick() ? usual / 8 + 1 : usual;
+    return explore_quick() ? usual / 16 + 1 : usual;
 }
 
 /* ---- apart ---- */
