@@ -10,6 +10,7 @@ import pytest
 from sys_calls import put
 
 from lib.proc import wait_for
+from lib.ufs import Prefix
 
 NOW = {"forebay.persist.quiet": "0s", "alluxio.user.file.metadata.sync.interval": "0"}
 
@@ -237,3 +238,34 @@ def test_many_leave_while_the_ufs_renames_it(make_mounted, ufs):
     for n in names[150:299]:
         os.unlink(f"{f.top}/b/s/{n}")
     settles_to(f, with_dirs({**{n: n.encode() for n in names[:150]}, "b/s/299": b"299"}))
+
+
+# Steps, and what the store holds after them: markers of directories are objects there.
+MARKERS = {
+    "moved into one that moves on": ([("c", "a/c"), ("a", "z")], {"z/", "z/x", "z/b/", "z/b/e/", "z/c/", "z/c/y"}),
+    "moved out of two": ([("a/b", "i"), ("a", "o"), ("i/e", "e")], {"c/", "c/y", "i/", "o/", "o/x", "e/"}),
+    "there and back": ([("c", "t"), ("t", "c")], {"a/", "a/x", "a/b/", "a/b/e/", "c/", "c/y"}),
+}
+
+
+@pytest.mark.parametrize("where", ["versity", "moto"])
+@pytest.mark.parametrize("what", MARKERS)
+def test_markers_in_a_store(make_mounted, request, work, what, where):
+    steps, want = MARKERS[what]
+    store = request.getfixturevalue(where)
+    ufs = Prefix(store, os.path.basename(work))
+    f = make_mounted({"/demo": ufs.uri()}, {"/demo/**": "WRITE_BACK"}, props={**store.properties(), **NOW})
+    f.top = f"{f.dir}/demo"
+    os.makedirs(f"{f.top}/a/b/e")
+    os.mkdir(f"{f.top}/c")
+    put(f"{f.top}/a/x", b"x")
+    put(f"{f.top}/c/y", b"y")
+    f.wait_all_persisted()
+    f.cli("async-persist", "pause")
+    for a, b in steps:
+        mv(f, a, b)
+    f.cli("async-persist", "resume")
+    wait_for("the store to hold the same", lambda: set(ufs.tree()) == want, 30)
+    f.wait_all_persisted()
+    assert f.stop() == 0
+    f.assert_fsck_clean()
