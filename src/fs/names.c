@@ -4,7 +4,18 @@
  */
 #include "fs/fs_in.h"
 
-enum { RENAME_WAIT_MS = 15000 };
+enum { BUSY_WAIT_MS = 15000 };
+
+/* The UFS is renaming the directory just now, as a rule for moments. */
+static int remove_patiently(struct fs *fs, struct fs_at at, bool tree, bool lazy)
+{
+    for (uint64_t until = clock_mono_ms() + BUSY_WAIT_MS, wait = 1;; wait = wait < 50 ? wait * 2 : 50) {
+        int r = tree ? meta_remove_tree(fs->meta, at.dir, at.path) : meta_rmdir(fs->meta, at.dir, at.path, lazy);
+        if (r != ERR_BUSY || clock_mono_ms() > until)
+            return r;
+        clock_sleep_ms(wait);
+    }
+}
 
 static int delete_through(struct fs *fs, struct fs_at at, const struct fs_cond *cond, enum meta_policy policy)
 {
@@ -139,7 +150,7 @@ int fs_remove_tree(struct fs *fs, struct fs_at at)
     bool dir = r == 0 && f.i.type == REC_DIR;
     meta_found_done(&f);
     TRY(r);
-    return dir ? meta_remove_tree(fs->meta, at.dir, at.path) : fs_delete(fs, at, FS_POSIX, NULL);
+    return dir ? remove_patiently(fs, at, true, false) : fs_delete(fs, at, FS_POSIX, NULL);
 }
 
 int fs_mkdir(struct fs *fs, struct fs_at at, uint32_t mode, unsigned flags, struct fs_attr *ret)
@@ -192,7 +203,7 @@ static int remove_dir(struct fs *fs, struct fs_at at, bool lazy)
         r = load_children(fs, at);
     meta_found_done(&f);
     TRY(r);
-    return meta_rmdir(fs->meta, at.dir, at.path, lazy);
+    return remove_patiently(fs, at, false, lazy);
 }
 
 int fs_rmdir(struct fs *fs, struct fs_at at)
@@ -282,7 +293,7 @@ static int rename_at(struct fs *fs, struct fs_at from, struct fs_at to, unsigned
                             .posix = flags & FS_POSIX};
     if (r == 0 && how->over && t.state == META_FOUND && f.i.type == REC_FILE)
         r = how->over(how->arg, &f.i);
-    for (uint64_t until = clock_mono_ms() + RENAME_WAIT_MS, wait = 1; r == 0; wait = wait < 50 ? wait * 2 : 50) {
+    for (uint64_t until = clock_mono_ms() + BUSY_WAIT_MS, wait = 1; r == 0; wait = wait < 50 ? wait * 2 : 50) {
         r = meta_rename(fs->meta, &n);
         if (r != ERR_BUSY || clock_mono_ms() > until)
             break;
