@@ -19,7 +19,8 @@
 #include <sys/socket.h>
 
 enum {
-    REMOTES = 256, /* connections */
+    REMOTES = 256,  /* connections of keepers that said who they are */
+    STRANGERS = 64, /* of others; the oldest makes room for the next */
     GREETING_MS = 10000,
     NOTICE_MS = 5000, /* a kernel that takes longer to forget something has lost its mount's connection */
     SEND_MS = 15000,
@@ -39,6 +40,7 @@ struct greeted {
     struct greeted *next, **at;
     struct stream *s;
     uint64_t until_ms;
+    bool cut; /* to make room */
 };
 
 /* A mount, as long as its host is open. */
@@ -57,8 +59,8 @@ struct fuse_remotes {
     pthread_t thread;
     struct lock lock; /* RANK_FUSE: what follows */
     pthread_cond_t changed;
-    unsigned running;
-    struct greeted *greeted; /* newest first */
+    unsigned running, greeting; /* connections; of those not greeted yet */
+    struct greeted *greeted;    /* newest first */
     struct served *served;
     struct aside aside[REMOTES];
     uint32_t ended[ENDED]; /* nonces of hosts whose connection was lost; newest at ended_n - 1 */
@@ -284,6 +286,7 @@ static void end_greeting(struct greeted *g)
     *g->at = g->next;
     if (g->next)
         g->next->at = g->at;
+    g->r->greeting--;
 }
 
 static bool proven(const struct fuse_remotes *r, const unsigned char challenge[32], const struct stream_hello *h)
@@ -350,13 +353,30 @@ static void *run_connection(void *arg)
     return NULL;
 }
 
+/* Under the lock. False: as many as may be open at all are on their way out. */
+static bool cut_oldest(struct fuse_remotes *r)
+{
+    struct greeted *oldest = NULL;
+    for (struct greeted *g = r->greeted; g; g = g->next)
+        if (!g->cut)
+            oldest = g;
+    if (!oldest || r->greeting >= 2 * STRANGERS)
+        return false;
+    oldest->cut = true;
+    stream_cut(oldest->s);
+    return true;
+}
+
 static bool begin_greeting(struct greeted *g)
 {
     struct fuse_remotes *r = g->r;
     LOCKED(&r->lock);
-    if (r->running == REMOTES)
+    if (r->running - r->greeting >= REMOTES)
+        return false;
+    if (r->greeting >= STRANGERS && !cut_oldest(r))
         return false;
     r->running++;
+    r->greeting++;
     g->until_ms = clock_mono_ms() + GREETING_MS;
     g->next = r->greeted;
     g->at = &r->greeted;
