@@ -86,8 +86,8 @@ void restart(void)
 
 static void say(void *arg, const char *line)
 {
-    (void)arg;
-    print_error("fsck: %s\n", line);
+    if (*(bool *)arg)
+        print_error("fsck: %s\n", line);
 }
 
 static bool has(void *arg, uint64_t blob, uint64_t off, uint64_t n)
@@ -95,10 +95,17 @@ static bool has(void *arg, uint64_t blob, uint64_t off, uint64_t n)
     return page_has(arg, blob, off, n);
 }
 
+/* The door's own threads may be writing: then it is looked at again. What is broken stays broken. */
 void fsck(void)
 {
-    assert_int_equal(meta_fsck(m, has, pages, say, NULL), 0);
-    assert_int_equal(page_check(pages, true, say, NULL), 0);
+    bool last = true;
+    assert_int_equal(meta_fsck(m, has, pages, say, &last), 0);
+    int r = -1;
+    for (int tries = 10; r < 0 && tries--; clock_sleep_ms(r < 0 ? 100 : 0)) {
+        last = tries == 0;
+        r = page_check(pages, true, say, &last);
+    }
+    assert_int_equal(r, 0);
 }
 
 int setup(void **state)
