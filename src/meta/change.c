@@ -327,6 +327,7 @@ struct ahead_arg {
     struct change_arg *a;
     size_t from, to;
     uint64_t end;
+    bool more;
 };
 
 static int ahead_tx(struct kv_tx *tx, void *arg)
@@ -348,12 +349,41 @@ static int ahead_tx(struct kv_tx *tx, void *arg)
     return 0;
 }
 
+/* What a try before this one wrote ahead, which failed: its rows begin elsewhere. */
+static int clear_tx(struct kv_tx *tx, void *arg)
+{
+    enum { ROWS = 512 };
+    struct ahead_arg *h = arg;
+    struct buf begin AUTO_BUF = {0}, end AUTO_BUF = {0};
+    struct content k;
+    struct kv_rows rows;
+    h->more = false;
+    int r = tx_content(tx, h->a->fresh, &k);
+    if (r == ERR_NOT_FOUND || (r == 0 && k.state != CONTENT_DEAD))
+        return 0;
+    TRY(r);
+    key_id(&begin, 'C', k.id);
+    kv_prefix_end(buf_str(&begin), &end);
+    struct kv_range range = {.begin = buf_str(&begin), .end = buf_str(&end), .max_rows = ROWS};
+    TRY(kv_range(tx, &range, &rows));
+    for (size_t i = 0; i < rows.n; i++)
+        kv_del(tx, rows.row[i].key);
+    h->more = rows.more;
+    tx_unqueue(tx, Q_DROP, k.drop_due, k.id, STR(""));
+    k.drop_due = h->a->ahead;
+    tx_put_content(tx, &k);
+    tx_queue(tx, Q_DROP, k.drop_due, k.id, STR(""), NULL);
+    return 0;
+}
+
 static int write_ahead(struct change_arg *a)
 {
     struct meta_change *c = a->c;
-    struct ahead_arg h = {.a = a};
+    struct ahead_arg h = {.a = a, .more = true};
     a->old = c->brought && !c->overrule ? c->content : 0;
     a->ahead = clock_wall_ms() + AHEAD_DROP_MS;
+    while (h.more)
+        TRY(meta_commit(a->m, clear_tx, &h, KV_LAZY, NULL));
     while (h.to < c->rows) {
         size_t bytes = 0;
         h.from = h.to;

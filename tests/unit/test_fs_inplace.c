@@ -75,6 +75,31 @@ static void last_close_after_failure(void **state)
     ufs_holds("f", "published");
 }
 
+/* A list too long for one transaction is written ahead; that of the next try is another one. */
+static void next_try_has_other_rows(void **state)
+{
+    (void)state;
+    enum { APART = 8192, RANGES = 10000 };
+    char *want = calloc(RANGES, APART);
+    struct fs_px_handle *h = make(dir, "f", O_RDWR);
+    for (size_t i = 0; i < RANGES; i++)
+        OK(fs_px_write(h, i * APART, memset(want + i * APART, 'x', 1), 1, false));
+    OK(fault_arm("meta.change.before:error IO*0"));
+    FAILS(fs_px_flush(h), ERR_IO);
+    OK(fault_arm(NULL));
+    for (size_t i = 0; i < RANGES; i += 3) {
+        size_t at = i * APART + APART / 2;
+        OK(fs_px_write(h, at, memset(want + at, 'y', 1), 1, false));
+    }
+    OK(fs_px_flush(h));
+    OK(fs_px_release(h));
+    settle();
+    restart();
+    fsck();
+    has_bytes("f", want, (RANGES - 1) * APART + APART / 2 + 1);
+    free(want);
+}
+
 /* ---- compaction ends ---- */
 
 static void left_alone(struct fs_px_handle *h)
@@ -280,6 +305,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(last_close_after_failure, setup, teardown),
+        cmocka_unit_test_setup_teardown(next_try_has_other_rows, setup, teardown),
         cmocka_unit_test_setup_teardown(compaction_ends, setup, teardown),
         cmocka_unit_test_setup_teardown(lost_is_not_old, setup, teardown),
         cmocka_unit_test_setup_teardown(power_lost_after_upload, setup, teardown),
